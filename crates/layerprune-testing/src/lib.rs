@@ -1,0 +1,1 @@
+//! Graph builders and oracles for the tests of layerprune.

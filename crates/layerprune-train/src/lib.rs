@@ -1,0 +1,1 @@
+//! Trains an ONNX graph on the CPU.

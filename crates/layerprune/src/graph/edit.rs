@@ -1,0 +1,133 @@
+//! The only ways in which a graph changes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Graph, Node, NodeId, Port, Value, ValueId};
+use crate::proto::{NodeProto, TensorProto, ValueInfoProto};
+
+impl Graph {
+    /// Makes every node that reads `from` read `to` instead. Graph outputs and subgraphs keep reading `from`.
+    pub fn redirect(&mut self, from: ValueId, to: ValueId) {
+        for &id in &self.order {
+            if let Some(node) = &mut self.nodes[id.index()] {
+                for input in &mut node.inputs {
+                    if *input == Some(from) {
+                        *input = Some(to);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes input `position` of `node` read `to`.
+    ///
+    /// # Panics
+    /// When the node has no such input.
+    pub fn set_input(&mut self, node: NodeId, position: usize, to: ValueId) {
+        let node = self.nodes[node.index()].as_mut().expect("only living nodes are edited");
+        node.inputs[position] = Some(to);
+    }
+
+    /// Removes nodes, with the declared types of what they alone produced.
+    pub fn remove_nodes(&mut self, nodes: &BTreeSet<NodeId>) {
+        let mut gone = BTreeSet::new();
+        for &id in nodes {
+            if let Some(node) = self.nodes[id.index()].take() {
+                gone.extend(node.outputs.into_iter().flatten());
+            }
+        }
+        self.order.retain(|id| !nodes.contains(id));
+        self.declared.retain(|port| !gone.contains(&port.value));
+        let names: BTreeSet<&str> = gone.iter().map(|&value| self.values[value.index()].name.as_str()).collect();
+        self.rest.quantization_annotation.retain(|annotation| !names.contains(annotation.tensor_name()));
+    }
+
+    /// Removes initializers, with the graph inputs that only gave them a default.
+    pub fn remove_initializers(&mut self, values: &BTreeSet<ValueId>) {
+        self.initializers.retain(|value| !values.contains(value));
+        self.inputs.retain(|port| !values.contains(&port.value));
+        self.declared.retain(|port| !values.contains(&port.value));
+        for value in values {
+            self.values[value.index()].initializer = None;
+        }
+    }
+
+    /// Replaces the stored tensor of an initializer, or makes `value` one.
+    pub fn set_initializer(&mut self, value: ValueId, mut tensor: TensorProto) {
+        let slot = &mut self.values[value.index()];
+        tensor.name = Some(slot.name.clone());
+        if slot.initializer.replace(Arc::new(tensor)).is_none() {
+            self.initializers.push(value);
+        }
+    }
+
+    /// Adds a value; a name already taken gets a number behind it.
+    pub fn add_value(&mut self, name: &str) -> ValueId {
+        let mut unique = name.to_owned();
+        let mut number = 1;
+        while self.by_name.contains_key(&unique) {
+            number += 1;
+            unique = format!("{name}_{number}");
+        }
+        let id = ValueId(u32::try_from(self.values.len()).expect("a graph holds fewer than 2^32 values"));
+        self.by_name.insert(unique.clone(), id);
+        self.values.push(Value { name: unique, initializer: None });
+        id
+    }
+
+    /// Adds a stored tensor under `name`.
+    pub fn add_initializer(&mut self, name: &str, tensor: TensorProto) -> ValueId {
+        let value = self.add_value(name);
+        self.set_initializer(value, tensor);
+        value
+    }
+
+    /// Adds a node behind `after` in the order, or first where `after` is `None`. `proto` gives all but inputs and outputs.
+    pub fn insert_node(
+        &mut self,
+        after: Option<NodeId>,
+        proto: NodeProto,
+        inputs: Vec<Option<ValueId>>,
+        outputs: Vec<Option<ValueId>>,
+    ) -> NodeId {
+        let id = NodeId(u32::try_from(self.nodes.len()).expect("a graph holds fewer than 2^32 nodes"));
+        self.nodes.push(Some(Node { proto, inputs, outputs, captures: Vec::new() }));
+        let place = after.and_then(|after| self.order.iter().position(|&id| id == after)).map_or(0, |place| place + 1);
+        self.order.insert(place, id);
+        id
+    }
+
+    /// Adds a node at the end of the order.
+    pub fn push_node(
+        &mut self,
+        proto: NodeProto,
+        inputs: Vec<Option<ValueId>>,
+        outputs: Vec<Option<ValueId>>,
+    ) -> NodeId {
+        self.insert_node(self.order.last().copied(), proto, inputs, outputs)
+    }
+
+    /// Declares a graph input.
+    pub fn add_input(&mut self, value: ValueId, info: ValueInfoProto) {
+        self.inputs.push(Port { value, info });
+    }
+
+    /// Makes `value` a graph output as well. A value that already is one stays as it is.
+    pub fn add_output(&mut self, value: ValueId, info: ValueInfoProto) {
+        if !self.is_output(value) {
+            self.outputs.push(Port { value, info });
+        }
+    }
+
+    /// Makes `values` the only graph outputs, each with a declared name and no type; used for taps.
+    pub fn set_outputs(&mut self, values: &[ValueId]) {
+        self.outputs = values
+            .iter()
+            .map(|&value| Port {
+                value,
+                info: ValueInfoProto { name: Some(self.value_name(value).to_owned()), ..Default::default() },
+            })
+            .collect();
+    }
+}

@@ -1,0 +1,128 @@
+//! ONNX files ⇄ [`Model`], lossless both ways.
+//!
+//! Reading checks what it reads: hostile bytes give an [`OnnxError`] that names the place, never a panic or an
+//! allocation larger than the file. Writing goes to a temporary file that replaces the target only when complete.
+
+mod convert;
+mod external;
+mod read;
+mod write;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use prost::Message;
+use serde::{Deserialize, Serialize};
+
+use crate::graph::Graph;
+use crate::graph::tensor::TensorError;
+use crate::graph::GraphError;
+use crate::proto::ModelProto;
+
+/// A model: its graph and everything else that the file says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Model {
+    /// The main graph.
+    pub graph: Graph,
+    /// All fields of the ONNX model but its graph.
+    pub(crate) rest: ModelProto,
+    /// How many tensors each external file held when the model was read.
+    pub(crate) external: BTreeMap<String, usize>,
+}
+
+/// Tells one model from another: a digest of all that its file says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ModelDigest(String);
+
+impl fmt::Display for ModelDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a model could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OnnxError {
+    /// The file could not be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file could not be written; what stood there before is untouched.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The bytes are not an ONNX model.
+    #[error("not an ONNX model: {reason}")]
+    Malformed {
+        /// What the decoder found.
+        reason: String,
+    },
+    /// The file is of a newer format than this program knows.
+    #[error("ONNX IR version {found} is newer than {known}, the newest this program can carry without loss")]
+    TooNew {
+        /// The file's version.
+        found: i64,
+        /// The newest known.
+        known: i64,
+    },
+    /// The graph contradicts itself.
+    #[error("the graph is inconsistent")]
+    Graph(#[from] GraphError),
+    /// A stored tensor contradicts itself.
+    #[error("{place} is inconsistent")]
+    Tensor {
+        /// Where the tensor stands.
+        place: String,
+        /// The fault.
+        source: TensorError,
+    },
+    /// External data is missing, cut short or outside the model's folder.
+    #[error("tensor `{tensor}`: external data `{location}` {reason}")]
+    External {
+        /// The tensor.
+        tensor: String,
+        /// The location as the file gives it.
+        location: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Model {
+    /// The model's fields other than its graph.
+    #[must_use]
+    pub fn metadata(&self) -> &ModelProto {
+        &self.rest
+    }
+
+    /// The model as one ONNX byte string, external tensors inlined: what an engine loads from memory.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut proto = convert::to_proto(self);
+        external::inline(&mut proto);
+        proto.encode_to_vec()
+    }
+
+    /// A digest of all that the model says, wherever its tensors are stored.
+    #[must_use]
+    pub fn digest(&self) -> ModelDigest {
+        ModelDigest(blake3::hash(&self.to_bytes()).to_hex()[..32].to_owned())
+    }
+
+    /// The same model with another graph.
+    #[must_use]
+    pub fn with_graph(&self, graph: Graph) -> Self {
+        Self { graph, rest: self.rest.clone(), external: self.external.clone() }
+    }
+}
