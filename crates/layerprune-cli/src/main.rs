@@ -1,1 +1,58 @@
-fn main() {}
+//! The `layerprune` command.
+
+mod args;
+mod commands;
+mod data;
+mod demo;
+mod hint;
+mod interrupt;
+mod latency;
+mod model;
+mod output;
+mod progress;
+mod recipe;
+mod scoring;
+mod training;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+/// What ends a command that did not fail but whose answer is no.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct CannotBeDone(pub(crate) String);
+
+/// Wrong usage that only shows once the arguments are looked at together.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    interrupt::install();
+    let global = &cli.global;
+    let done = match &cli.command {
+        Command::Inspect(args) => commands::inspect::run(args, global),
+        Command::Score(args) => commands::score::run(args, global),
+        Command::Prune(args) => commands::prune::run(args, global),
+        Command::Train(args) => commands::train::run(args, global, commands::train::Start::Initial),
+        Command::Finetune(args) => commands::train::run(args, global, commands::train::Start::Given),
+        Command::Recalibrate(args) => commands::recalibrate::run(args, global),
+        Command::Eval(args) => commands::eval::run(args, global),
+        Command::Latency(args) => commands::latency::run(args, global),
+        Command::Verify(args) => commands::verify::run(args, global),
+        Command::Report(args) => commands::report::run(args),
+        Command::Run(args) => commands::run::run(args, global),
+        Command::Demo(args) => commands::demo::run(args, global),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            hint::print(&error);
+            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+        }
+    }
+}

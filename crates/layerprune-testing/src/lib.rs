@@ -1,1 +1,9 @@
-//! Graph builders and oracles for the tests of layerprune.
+//! Graph builders and oracles for the tests of layerprune. Not published.
+
+mod builder;
+mod mask;
+mod nets;
+
+pub use builder::Builder;
+pub use mask::mask;
+pub use nets::{bottleneck_net, mobilenet_v1, mobilenet_v2, resnet, vgg};

@@ -1,1 +1,61 @@
 //! Trains an ONNX graph on the CPU.
+//!
+//! The graph is interpreted node by node with automatic differentiation; what is trained are its own initializers, and
+//! the result is the same model with other numbers in them.
+//!
+//! | function | does |
+//! |---|---|
+//! | [`train`] | stochastic gradient descent with momentum, from given weights or from a [`Checkpoint`] |
+//! | [`recalibrate`] | estimates batch-norm statistics anew |
+//! | [`evaluate`] | counts right answers and sums the loss |
+//! | [`scores`] | the class scores of one batch |
+//! | [`initialize`] | fresh weights |
+//!
+//! A model has one input of N×C×H×W and one output of N×classes; a `Softmax` at its end is left to the loss.
+//! [`supported_ops`] lists the operators; all nodes that cannot be trained are named in one error.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use std::ops::ControlFlow;
+//! use layerprune::onnx::Model;
+//! use layerprune_train::{Batches, Event, Settings, TrainError, train};
+//!
+//! # fn run(data: &dyn Batches) -> Result<(), Box<dyn std::error::Error>> {
+//! let model = Model::read("pruned.onnx")?;
+//! let settings = Settings { epochs: 2, learning_rate: 0.05, ..Settings::default() };
+//! let outcome = train(&model, data, &settings, None, &mut |event| {
+//!     if let Event::EpochEnd(done) = event {
+//!         done.checkpoint().save("run.checkpoint").ok();
+//!     }
+//!     ControlFlow::Continue(())
+//! })?;
+//! outcome.model.write("tuned.onnx")?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod checkpoint;
+mod error;
+mod evaluate;
+mod initialize;
+mod kernel;
+mod loss;
+mod lower;
+mod prepare;
+mod program;
+mod recalibrate;
+mod session;
+mod settings;
+mod train;
+mod value;
+mod weights;
+
+pub use checkpoint::{Checkpoint, CheckpointError};
+pub use error::{DataError, TrainError, UnsupportedNode};
+pub use evaluate::{Evaluation, evaluate, scores};
+pub use initialize::initialize;
+pub use lower::supported_ops;
+pub use recalibrate::recalibrate;
+pub use settings::{Schedule, Settings};
+pub use train::{Batches, EpochDone, EpochSummary, Event, Outcome, StepDone, train};

@@ -113,6 +113,13 @@ impl Graph {
         self.inputs.push(Port { value, info });
     }
 
+    /// Replaces the declared type of graph input `value`.
+    pub fn redeclare_input(&mut self, value: ValueId, info: ValueInfoProto) {
+        for port in self.inputs.iter_mut().filter(|port| port.value == value) {
+            port.info = info.clone();
+        }
+    }
+
     /// Makes `value` a graph output as well. A value that already is one stays as it is.
     pub fn add_output(&mut self, value: ValueId, info: ValueInfoProto) {
         if !self.is_output(value) {

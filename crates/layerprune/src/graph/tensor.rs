@@ -195,11 +195,7 @@ pub fn to_i64(tensor: &TensorProto) -> Result<Vec<i64>, TensorError> {
 }
 
 fn wrong_type(tensor: &TensorProto, expected: &'static str) -> TensorError {
-    TensorError::WrongType {
-        tensor: tensor.name().to_owned(),
-        found: data_type_name(tensor.data_type()),
-        expected,
-    }
+    TensorError::WrongType { tensor: tensor.name().to_owned(), found: data_type_name(tensor.data_type()), expected }
 }
 
 /// A new `FLOAT` tensor of shape `dims`.

@@ -33,7 +33,9 @@ pub enum GraphError {
         value: String,
     },
     /// A node stands before one that it reads.
-    #[error("node `{node}` reads `{value}` before node `{producer}` produces it: the nodes are not in topological order")]
+    #[error(
+        "node `{node}` reads `{value}` before node `{producer}` produces it: the nodes are not in topological order"
+    )]
     Unsorted {
         /// The reading node.
         node: String,

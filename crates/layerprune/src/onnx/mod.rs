@@ -16,8 +16,8 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use crate::graph::Graph;
-use crate::graph::tensor::TensorError;
 use crate::graph::GraphError;
+use crate::graph::tensor::TensorError;
 use crate::proto::ModelProto;
 
 /// A model: its graph and everything else that the file says.

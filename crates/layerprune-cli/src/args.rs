@@ -1,0 +1,415 @@
+//! The command line, declared. What a flag does is in `commands`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Make a trained CNN faster: remove whole layers, fine-tune, measure on your own hardware.
+#[derive(Debug, Parser)]
+#[command(name = "layerprune", version, propagate_version = true, max_term_width = 110)]
+#[command(after_help = "Start here:
+  layerprune demo                                            the whole job on embedded data, in about a minute
+  layerprune inspect model.onnx                              what can be removed, and why the rest cannot
+  layerprune score model.onnx --data cifar10:DIR             which layers matter
+  layerprune prune model.onnx --data cifar10:DIR --latency-reduction 30% -o pruned.onnx
+  layerprune finetune pruned.onnx --data cifar10:DIR --epochs 5 -o tuned.onnx
+  layerprune latency model.onnx tuned.onnx                   is it faster?
+
+Exit status: 0 done, 1 cannot be done as asked, 2 wrong usage.")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) global: Global,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output and machine")]
+pub(crate) struct Global {
+    /// Form of the result on standard output.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    /// No progress and no notes on standard error; errors still show.
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Seed of everything random: splits, order, augmentation, initial weights.
+    #[arg(long, global = true, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Threads for running, training and timing; all cores where not given, one for timing.
+    #[arg(long, global = true, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) threads: Option<u16>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List layers and blocks: cost, removable or not and why
+    Inspect(InspectArgs),
+    /// Rank layers by importance
+    Score(ScoreArgs),
+    /// Remove layers
+    Prune(PruneArgs),
+    /// Train from initial weights
+    Train(TrainArgs),
+    /// Train on from the model's weights
+    Finetune(TrainArgs),
+    /// Re-estimate batch-norm statistics, nothing else
+    Recalibrate(RecalibrateArgs),
+    /// Measure top-1, top-5 and loss
+    Eval(EvalArgs),
+    /// Time models against each other
+    Latency(LatencyArgs),
+    /// Compare the outputs of two models
+    Verify(VerifyArgs),
+    /// Write a page about a run
+    Report(ReportArgs),
+    /// Do the whole job as a recipe says
+    Run(RunArgs),
+    /// Do the whole job on embedded data
+    Demo(DemoArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// ONNX file
+    pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) shapes: ShapeArgs,
+}
+
+/// Shapes of inputs that the file leaves open.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ShapeArgs {
+    /// Shape of an input that the file leaves open: `1,3,224,224`, or `NAME=1,3,224,224` where there are several
+    #[arg(long, value_name = "[NAME=]SIZES")]
+    pub(crate) input_shape: Vec<String>,
+}
+
+/// Where images come from and what is done to them.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Data")]
+pub(crate) struct DataArgs {
+    /// Labelled images: `idx:DIR`, `cifar10:DIR`, `cifar100:DIR`, `imagefolder:DIR`, `npz:FILE`, `demo`; the kind may be
+    /// left out where the folder shows it
+    #[arg(long, value_name = "KIND:PATH")]
+    pub(crate) data: String,
+    /// Normalisation of pixels scaled to 0..1: `none`, `imagenet`, `cifar10`, `mnist`, `fashion-mnist`, or `MEANS/STDS` such as
+    /// `0.5,0.5,0.5/0.2,0.2,0.2`; where not given, the one of these under which the model is right most often on 200
+    /// training images is taken and named
+    #[arg(long, value_name = "NAME|MEANS/STDS")]
+    pub(crate) normalize: Option<String>,
+    /// Resize every image to HEIGHTxWIDTH, or to a square
+    #[arg(long, value_name = "HxW")]
+    pub(crate) resize: Option<String>,
+    /// Feed images of one channel as three equal ones
+    #[arg(long)]
+    pub(crate) gray_to_rgb: bool,
+    /// Share of the training set held out, by seed, for every choice that is made
+    #[arg(long, default_value_t = 0.1, value_name = "SHARE")]
+    pub(crate) held_out: f64,
+}
+
+/// How layers are scored.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Scoring")]
+pub(crate) struct CriterionArgs {
+    /// Imprinting: number of training images, the same for each class; all where not given
+    #[arg(long, value_name = "N")]
+    pub(crate) samples: Option<usize>,
+    /// Imprinting: length that a layer's pooled output aims at
+    #[arg(long, default_value_t = layerprune::evidence::DEFAULT_EMBEDDING, value_name = "N")]
+    pub(crate) embedding: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScoreArgs {
+    /// ONNX file
+    pub(crate) model: PathBuf,
+    /// `imprint` (needs --data), `weight-norm`, `batch-norm-scale`; several with commas
+    #[arg(long, value_delimiter = ',', default_value = "imprint")]
+    pub(crate) criterion: Vec<String>,
+    #[command(flatten)]
+    pub(crate) data: OptionalData,
+    #[command(flatten)]
+    pub(crate) options: CriterionArgs,
+    #[command(flatten)]
+    pub(crate) shapes: ShapeArgs,
+    /// Write the scores as JSON, for `prune --scores` (one criterion only)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// [`DataArgs`] for commands that can do without data.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Data")]
+pub(crate) struct OptionalData {
+    /// Labelled images, as for `eval`; only imprinting needs them
+    #[arg(long, value_name = "KIND:PATH")]
+    pub(crate) data: Option<String>,
+    /// Normalisation, as for `eval`
+    #[arg(long, value_name = "NAME|MEANS/STDS")]
+    pub(crate) normalize: Option<String>,
+    /// Resize every image to HEIGHTxWIDTH, or to a square
+    #[arg(long, value_name = "HxW")]
+    pub(crate) resize: Option<String>,
+    /// Feed images of one channel as three equal ones
+    #[arg(long)]
+    pub(crate) gray_to_rgb: bool,
+    /// Share of the training set held out, by seed, for every choice that is made
+    #[arg(long, default_value_t = 0.1, value_name = "SHARE")]
+    pub(crate) held_out: f64,
+}
+
+impl OptionalData {
+    pub(crate) fn given(&self) -> Option<DataArgs> {
+        Some(DataArgs {
+            data: self.data.clone()?,
+            normalize: self.normalize.clone(),
+            resize: self.resize.clone(),
+            gray_to_rgb: self.gray_to_rgb,
+            held_out: self.held_out,
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// ONNX file
+    pub(crate) model: PathBuf,
+    /// The pruned model
+    #[arg(short, long, value_name = "FILE", required_unless_present = "dry_run")]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) what: TargetArgs,
+    /// Criterion that ranks the layers: `imprint` (needs --data), `weight-norm`, `batch-norm-scale`
+    #[arg(long, default_value = "imprint")]
+    pub(crate) criterion: String,
+    /// Scores that `score -o` wrote, instead of scoring now
+    #[arg(long, value_name = "FILE")]
+    pub(crate) scores: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+    /// Only print what would go
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Write the plan as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save_plan: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) data: OptionalData,
+    #[command(flatten)]
+    pub(crate) options: CriterionArgs,
+    #[command(flatten)]
+    pub(crate) shapes: ShapeArgs,
+    /// Batch size at which the latency target is measured
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) batch: usize,
+}
+
+/// What is to go: one of these.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+#[command(next_help_heading = "What to remove (one of these)")]
+pub(crate) struct TargetArgs {
+    /// The K least important layers
+    #[arg(long, value_name = "K")]
+    pub(crate) layers: Option<usize>,
+    /// These layers, by name or glob; several with commas or by repeating
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    pub(crate) remove: Vec<String>,
+    /// The least important layers, one after the other, until the measured latency is this much lower
+    #[arg(long, value_name = "P%", value_parser = percent)]
+    pub(crate) latency_reduction: Option<f64>,
+    /// What a plan says that `prune --save-plan` wrote for this model
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plan: Option<PathBuf>,
+}
+
+/// What may go.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "What may go")]
+pub(crate) struct LimitArgs {
+    /// Layers that must stay, as globs: `layer4.*`
+    #[arg(long, value_delimiter = ',', value_name = "GLOB")]
+    pub(crate) protect: Vec<String>,
+    /// Remove nothing but these, as globs
+    #[arg(long, value_delimiter = ',', value_name = "GLOB")]
+    pub(crate) only: Vec<String>,
+    /// Also drop the branch of blocks whose shortcut must stay (down-sampling blocks)
+    #[arg(long)]
+    pub(crate) drop_branches: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrainArgs {
+    /// ONNX file
+    pub(crate) model: PathBuf,
+    /// The trained model
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
+    /// Begin anew even where an interrupted run could be continued
+    #[arg(long)]
+    pub(crate) restart: bool,
+}
+
+/// How to train.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Training")]
+pub(crate) struct SettingArgs {
+    /// Passes over the training images
+    #[arg(long, default_value_t = 10)]
+    pub(crate) epochs: usize,
+    /// Images of a step
+    #[arg(long, default_value_t = 64)]
+    pub(crate) batch_size: usize,
+    /// Learning rate that the schedule starts from; 0.01 for `finetune` and 0.1 for `train` where not given
+    #[arg(long)]
+    pub(crate) learning_rate: Option<f64>,
+    /// Momentum
+    #[arg(long, default_value_t = 0.9)]
+    pub(crate) momentum: f64,
+    /// Pull of the weights towards zero
+    #[arg(long, default_value_t = 5e-4)]
+    pub(crate) weight_decay: f64,
+    /// How the learning rate changes: `cosine`, `constant`, or `step:EVERY:FACTOR`
+    #[arg(long, default_value = "cosine", value_name = "SCHEDULE")]
+    pub(crate) schedule: String,
+    /// Epochs over which the learning rate rises from 0 first; may be a fraction
+    #[arg(long, default_value_t = 0.0, value_name = "EPOCHS")]
+    pub(crate) warm_up: f64,
+    /// Look ahead along the momentum
+    #[arg(long)]
+    pub(crate) nesterov: bool,
+    /// Augmentation: pad each image by N black pixels and crop at random; 0 is off
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) pad_crop: usize,
+    /// Augmentation: mirror left and right at random
+    #[arg(long)]
+    pub(crate) flip: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecalibrateArgs {
+    /// ONNX file
+    pub(crate) model: PathBuf,
+    /// The recalibrated model
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Number of training images
+    #[arg(long, default_value_t = 2000, value_name = "N")]
+    pub(crate) samples: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalArgs {
+    /// ONNX file
+    pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Which images: the test set, or the held-out part or the rest of the training set
+    #[arg(long, value_enum, default_value_t = Part::Test)]
+    pub(crate) split: Part,
+    /// What runs the model: the inference engine, or the training library's forward pass
+    #[arg(long, value_enum, default_value_t = Runner::Rten)]
+    pub(crate) engine: Runner,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    Test,
+    HeldOut,
+    Train,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Runner {
+    Rten,
+    Burn,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LatencyArgs {
+    /// ONNX file: the baseline
+    pub(crate) model: PathBuf,
+    /// Models to time against it, in the same interleaved run
+    pub(crate) others: Vec<PathBuf>,
+    /// Batch sizes; several with commas
+    #[arg(long, value_delimiter = ',', default_value = "1", value_name = "N")]
+    pub(crate) batch: Vec<usize>,
+    /// Thread counts to go through, instead of --threads; several with commas
+    #[arg(long, value_delimiter = ',', value_name = "N")]
+    pub(crate) thread_counts: Vec<usize>,
+    /// Timed calls of each model
+    #[arg(long, default_value_t = 200, value_name = "N")]
+    pub(crate) samples: usize,
+    /// Seconds of untimed calls before
+    #[arg(long, default_value_t = 0.5, value_name = "SECONDS")]
+    pub(crate) warm_up: f64,
+    #[command(flatten)]
+    pub(crate) shapes: ShapeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// ONNX file
+    pub(crate) a: PathBuf,
+    /// ONNX file that is to give the same outputs
+    pub(crate) b: PathBuf,
+    /// Largest difference allowed, relative to the largest value of each output
+    #[arg(long, default_value_t = 1e-4)]
+    pub(crate) tolerance: f64,
+    /// Number of random inputs to compare on
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    pub(crate) samples: u64,
+    #[command(flatten)]
+    pub(crate) shapes: ShapeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// The record of a run: `record.json`
+    pub(crate) record: PathBuf,
+    /// The page; its form by extension: `.html`, `.md`, `.csv`
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The recipe: a TOML file; `layerprune run --example` prints one
+    #[arg(required_unless_present = "example")]
+    pub(crate) recipe: Option<PathBuf>,
+    /// Print a recipe to start from
+    #[arg(long)]
+    pub(crate) example: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Folder for the results
+    #[arg(short, long, default_value = "layerprune-demo", value_name = "FOLDER")]
+    pub(crate) output: PathBuf,
+}
+
+/// `40%` or `40` as 40.
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.trim().trim_end_matches('%').trim_end();
+    match number.parse::<f64>() {
+        Ok(value) if value > 0.0 && value < 100.0 => Ok(value),
+        _ => Err(format!("`{text}` is no percentage between 0 and 100")),
+    }
+}

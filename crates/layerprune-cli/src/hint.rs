@@ -1,0 +1,49 @@
+//! Errors on standard error, with what to do next where that is known.
+
+use layerprune::criteria::CriterionError;
+use layerprune::plan::PlanError;
+use layerprune_data::DataError;
+use layerprune_infer::InferError;
+
+/// Prints the chain of causes and a hint.
+#[allow(clippy::print_stderr, reason = "errors go to standard error")]
+pub(crate) fn print(error: &anyhow::Error) {
+    let mut text = format!("error: {error}");
+    let mut last = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if cause != last {
+            text.push_str(&format!("\n  because: {cause}"));
+        }
+        last = cause;
+    }
+    eprintln!("{text}");
+    if let Some(hint) = error.chain().find_map(|cause| hint_for(cause)) {
+        eprintln!("hint: {hint}");
+    }
+}
+
+fn hint_for(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    if let Some(error) = error.downcast_ref::<PlanError>() {
+        return match error {
+            PlanError::NoSuchUnit { .. } => Some("`layerprune inspect MODEL` lists the layers by name"),
+            PlanError::Fixed { .. } | PlanError::TooFew { .. } => {
+                Some("`layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches` allows more")
+            }
+            PlanError::OtherModel { .. } => Some("score or plan anew for this model"),
+            _ => None,
+        };
+    }
+    if let Some(CriterionError::NoBatchNorm { .. }) = error.downcast_ref() {
+        return Some("use `--criterion imprint` or `weight-norm`, or export the model with its batch norms kept");
+    }
+    if let Some(CriterionError::NoEvidence { .. }) = error.downcast_ref() {
+        return Some("give labelled images with `--data KIND:PATH`, or use `--criterion weight-norm`");
+    }
+    if let Some(InferError::OpenDim { .. } | InferError::OpenShape { .. }) = error.downcast_ref() {
+        return Some("give the shape with `--input-shape 1,3,224,224`");
+    }
+    if let Some(DataError::Normalization { .. }) = error.downcast_ref() {
+        return Some("means and standard deviations are of pixels scaled to 0..1");
+    }
+    None
+}

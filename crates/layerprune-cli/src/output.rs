@@ -1,0 +1,97 @@
+//! Results on standard output: text tables or JSON.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::args::{Format, Global};
+
+/// Prints `value` as JSON, or what `text` makes of it.
+pub(crate) fn print<T: Serialize>(global: &Global, value: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
+    let printed = match global.format {
+        Format::Text => text(value),
+        Format::Json => serde_json::to_string_pretty(value)?,
+    };
+    print_text(&printed)
+}
+
+/// Prints text; a reader that closed the pipe is no fault.
+pub(crate) fn print_text(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    let newline = if text.ends_with('\n') { "" } else { "\n" };
+    match write!(out, "{text}{newline}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("cannot write to standard output"),
+    }
+}
+
+/// Writes `text` to `path` in one step: a temporary file beside it takes its place when complete.
+pub(crate) fn write_file(path: &Path, text: &str) -> Result<()> {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let context = || format!("cannot write `{}`", path.display());
+    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(context)?;
+    file.write_all(text.as_bytes()).with_context(context)?;
+    file.as_file().sync_all().with_context(context)?;
+    file.persist(path).map_err(|error| error.error).with_context(context)?;
+    Ok(())
+}
+
+/// How a column is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Align {
+    Left,
+    Right,
+}
+
+/// A table in plain text: a head, then rows, columns two spaces apart.
+pub(crate) fn table(head: &[(&str, Align)], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([head[column].0.chars().count()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let line = |cells: Vec<&str>| {
+        let mut line = String::new();
+        for (column, cell) in cells.iter().enumerate() {
+            let space = " ".repeat(widths[column] - cell.chars().count());
+            match head[column].1 {
+                Align::Left => line.extend([cell, space.as_str()]),
+                Align::Right => line.extend([space.as_str(), cell]),
+            }
+            line.push_str("  ");
+        }
+        line.trim_end().to_owned()
+    };
+    let mut text = vec![line(head.iter().map(|(name, _)| *name).collect())];
+    text.extend(rows.iter().map(|row| line(row.iter().map(String::as_str).collect())));
+    text.join("\n")
+}
+
+/// `12_345_678` as `12.35 M`.
+pub(crate) fn count(number: u64) -> String {
+    match number {
+        0..1_000 => number.to_string(),
+        1_000..1_000_000 => format!("{:.1} k", number as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.2} M", number as f64 / 1e6),
+        _ => format!("{:.2} G", number as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_sets_columns_left_and_right() {
+        let rows = [vec!["a".to_owned(), "1".to_owned()], vec!["long".to_owned(), "23".to_owned()]];
+        let text = table(&[("name", Align::Left), ("n", Align::Right)], &rows);
+        assert_eq!(text, "name   n\na      1\nlong  23");
+    }
+
+    #[test]
+    fn counts_are_short() {
+        assert_eq!([count(999), count(1_000), count(12_345_678)], ["999", "1.0 k", "12.35 M"]);
+    }
+}

@@ -1,0 +1,39 @@
+//! Progress bars and notes, on standard error.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::args::Global;
+
+/// A bar over `length` steps called `what`; hidden with `--quiet` and where standard error is no terminal.
+pub(crate) fn bar(global: &Global, what: &str, length: u64) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    if global.quiet {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    let style = ProgressStyle::with_template("{prefix:>14} [{bar:30}] {pos}/{len} {msg} {eta}")
+        .expect("the template is a constant")
+        .progress_chars("=> ");
+    bar.set_style(style);
+    bar.set_prefix(what.to_owned());
+    bar
+}
+
+/// A turning sign for what has no known length.
+pub(crate) fn spinner(global: &Global, what: &str) -> ProgressBar {
+    let bar = bar(global, what, 0);
+    bar.set_style(ProgressStyle::with_template("{prefix:>14} {spinner} {msg}").expect("the template is a constant"));
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}
+
+/// A line on standard error, unless `--quiet`.
+pub(crate) fn note(global: &Global, text: &str) {
+    if !global.quiet {
+        #[allow(clippy::print_stderr, reason = "notes go to standard error")]
+        {
+            eprintln!("{text}");
+        }
+    }
+}

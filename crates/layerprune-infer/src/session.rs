@@ -1,0 +1,211 @@
+//! A loaded model with its taps.
+
+use std::fmt;
+
+use layerprune::graph::ValueId;
+use layerprune::onnx::Model;
+use layerprune::proto::ValueInfoProto;
+use layerprune::record::EngineInfo;
+
+use crate::engine::{ENGINES, Engine, Executable, LoadOptions};
+use crate::error::InferError;
+use crate::input::{self, Input, InputSpec};
+
+/// How to load a model.
+#[derive(Clone, Copy)]
+pub struct SessionOptions {
+    /// Threads that run the model, one or more.
+    pub threads: usize,
+    /// What runs it.
+    pub engine: &'static dyn Engine,
+}
+
+/// A model that is ready to run.
+pub struct Session {
+    executable: Box<dyn Executable>,
+    engine: EngineInfo,
+    threads: usize,
+    inputs: Vec<InputSpec>,
+    outputs: Vec<String>,
+    /// For each tap, its place among what the executable returns.
+    taps: Vec<usize>,
+}
+
+/// A tensor of `f32`, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Array {
+    /// Size of each axis.
+    pub shape: Vec<usize>,
+    /// The elements.
+    pub data: Vec<f32>,
+}
+
+/// What one run computed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outputs {
+    arrays: Vec<Array>,
+    outputs: usize,
+    taps: Vec<usize>,
+}
+
+impl Default for SessionOptions {
+    /// The first of [`ENGINES`], on as many threads as the machine runs at once.
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { threads, engine: ENGINES[0] }
+    }
+}
+
+impl fmt::Debug for SessionOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let engine = self.engine.info();
+        f.debug_struct("SessionOptions").field("threads", &self.threads).field("engine", &engine).finish()
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("engine", &self.engine)
+            .field("threads", &self.threads)
+            .field("inputs", &self.inputs)
+            .field("outputs", &self.outputs)
+            .field("taps", &self.taps.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Loads `model`.
+    ///
+    /// # Errors
+    /// Where the engine cannot run it, or it takes inputs other than `FLOAT` and `INT64` tensors.
+    pub fn load(model: &Model, options: &SessionOptions) -> Result<Self, InferError> {
+        Self::with_taps(model, &[], options)
+    }
+
+    /// Loads a copy of `model` that also gives the values `taps` of its graph.
+    ///
+    /// A tap is an extra graph output, so the engine cannot fuse it away; [`measure`](crate::measure) therefore refuses a
+    /// session with taps.
+    ///
+    /// # Errors
+    /// As [`Session::load`].
+    pub fn with_taps(model: &Model, taps: &[ValueId], options: &SessionOptions) -> Result<Self, InferError> {
+        if options.threads == 0 {
+            return Err(InferError::NoThreads);
+        }
+        let outputs = model.graph.outputs().len();
+        let mut graph = model.graph.clone();
+        for &tap in taps {
+            let name = Some(graph.value_name(tap).to_owned());
+            graph.add_output(tap, ValueInfoProto { name, ..Default::default() });
+        }
+        let place = |tap: &ValueId| graph.outputs().iter().position(|port| port.value == *tap);
+        let taps: Vec<usize> = taps.iter().map(|tap| place(tap).expect("every tap was made an output")).collect();
+        let inputs = input::specs(&graph)?;
+        let names = graph.outputs()[..outputs].iter().map(|port| graph.value_name(port.value).to_owned()).collect();
+        let load = LoadOptions { threads: options.threads, tapped: !taps.is_empty() };
+        let executable = options.engine.load(&model.with_graph(graph), load)?;
+        Ok(Self { executable, engine: options.engine.info(), threads: options.threads, inputs, outputs: names, taps })
+    }
+
+    /// What runs the model.
+    #[must_use]
+    pub fn engine(&self) -> &EngineInfo {
+        &self.engine
+    }
+
+    /// How many threads run the model.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// The inputs to feed, in order.
+    #[must_use]
+    pub fn inputs(&self) -> &[InputSpec] {
+        &self.inputs
+    }
+
+    /// The batch size that the model is fixed to, where its first input declares one.
+    #[must_use]
+    pub fn fixed_batch(&self) -> Option<usize> {
+        self.inputs.first()?.dims.as_ref()?.first()?.known()
+    }
+
+    /// Names of the model's outputs, in order, without the taps.
+    #[must_use]
+    pub fn output_names(&self) -> &[String] {
+        &self.outputs
+    }
+
+    /// Runs the model on images in N,C,H,W order; it must have one input.
+    ///
+    /// # Errors
+    /// Where the images do not fit the model's input, or the engine fails.
+    pub fn run(&self, images: &[f32], shape: [usize; 4]) -> Result<Outputs, InferError> {
+        self.run_inputs(&[Input::f32(&shape[..], images)])
+    }
+
+    /// Runs the model on `inputs`, which stand in the order of [`Session::inputs`].
+    ///
+    /// # Errors
+    /// Where the inputs do not fit what the model declares, or the engine fails.
+    pub fn run_inputs(&self, inputs: &[Input<'_>]) -> Result<Outputs, InferError> {
+        self.check(inputs)?;
+        let arrays = self.executable.run(inputs)?;
+        Ok(Outputs { arrays, outputs: self.outputs.len(), taps: self.taps.clone() })
+    }
+
+    pub(crate) fn is_tapped(&self) -> bool {
+        !self.taps.is_empty()
+    }
+
+    pub(crate) fn check(&self, inputs: &[Input<'_>]) -> Result<(), InferError> {
+        if inputs.len() != self.inputs.len() {
+            return Err(InferError::InputCount {
+                expected: self.inputs.len(),
+                names: input::names(&self.inputs),
+                found: inputs.len(),
+            });
+        }
+        self.inputs.iter().zip(inputs).try_for_each(|(spec, input)| spec.check(input))
+    }
+
+    /// The engine's own call and nothing else: what is timed. The inputs have passed [`Session::check`].
+    pub(crate) fn call(&self, inputs: &[Input<'_>]) -> Result<Vec<Array>, InferError> {
+        self.executable.run(inputs)
+    }
+}
+
+impl Outputs {
+    /// The model's outputs, in order, without the taps.
+    #[must_use]
+    pub fn outputs(&self) -> &[Array] {
+        &self.arrays[..self.outputs]
+    }
+
+    /// Output `index`.
+    ///
+    /// # Panics
+    /// Where the model has fewer outputs.
+    #[must_use]
+    pub fn output(&self, index: usize) -> &Array {
+        &self.outputs()[index]
+    }
+
+    /// The taps' values, in the order in which the taps were given.
+    pub fn taps(&self) -> impl ExactSizeIterator<Item = &Array> {
+        self.taps.iter().map(|&place| &self.arrays[place])
+    }
+
+    /// The value of tap `index`.
+    ///
+    /// # Panics
+    /// Where the session has fewer taps.
+    #[must_use]
+    pub fn tap(&self, index: usize) -> &Array {
+        &self.arrays[self.taps[index]]
+    }
+}

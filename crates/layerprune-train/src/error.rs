@@ -1,0 +1,146 @@
+use std::fmt;
+
+use layerprune::graph::GraphError;
+use layerprune::graph::tensor::TensorError;
+
+use crate::checkpoint::CheckpointError;
+
+/// Why a batch could not be had.
+pub type DataError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a model could not be trained, recalibrated or evaluated.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The graph contradicts itself.
+    #[error("the graph is inconsistent")]
+    Graph(#[from] GraphError),
+    /// A stored tensor contradicts itself.
+    #[error("a weight of the model is inconsistent")]
+    Tensor(#[from] TensorError),
+    /// Nodes that training has no rule for; all of them.
+    #[error("training does not support {}", list(nodes))]
+    Unsupported {
+        /// The nodes, in the order of the graph.
+        nodes: Vec<UnsupportedNode>,
+    },
+    /// The model does not read one batch of images.
+    #[error("training needs a model with one input of N×C×H×W, this one has {found}")]
+    Inputs {
+        /// What it has instead.
+        found: String,
+    },
+    /// The model does not give one matrix of class scores.
+    #[error("training needs a model with one output of N×classes, this one has {found}")]
+    Outputs {
+        /// What it has instead.
+        found: String,
+    },
+    /// The output has a wrong shape.
+    #[error("output `{output}` has shape {found:?} for {images} images, [{images}, classes] is needed")]
+    OutputShape {
+        /// The graph output.
+        output: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// Images of the batch.
+        images: usize,
+    },
+    /// The images do not fit the model.
+    #[error("input `{input}` is declared as {declared}, the images have shape {found:?}")]
+    InputShape {
+        /// The graph input.
+        input: String,
+        /// Its declaration.
+        declared: String,
+        /// The shape of the batch.
+        found: [usize; 4],
+    },
+    /// A batch whose pixels or labels are too many or too few for its shape.
+    #[error("a batch of shape {shape:?} has {pixels} pixels and {labels} labels")]
+    BatchLength {
+        /// The shape stated.
+        shape: [usize; 4],
+        /// Pixels found.
+        pixels: usize,
+        /// Labels found.
+        labels: usize,
+    },
+    /// A label that the model has no score for.
+    #[error("label {label} is out of range: the model has {classes} classes")]
+    Label {
+        /// The label.
+        label: usize,
+        /// Scores per image.
+        classes: usize,
+    },
+    /// A node met values it cannot compute with.
+    #[error("node `{node}` ({op_type}): {reason}")]
+    Node {
+        /// The node.
+        node: String,
+        /// Its op type.
+        op_type: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Training diverged.
+    #[error(
+        "the loss is not finite at epoch {epoch}, step {step} (learning rate {learning_rate}): \
+         a smaller learning rate, a warm-up or checking the input's normalisation helps"
+    )]
+    NonFinite {
+        /// The epoch, from 0.
+        epoch: usize,
+        /// The step in the epoch, from 0.
+        step: usize,
+        /// The learning rate of the step.
+        learning_rate: f64,
+    },
+    /// A setting is out of its range.
+    #[error("setting `{setting}` is {found}, {expected} is needed")]
+    Setting {
+        /// The setting's name.
+        setting: &'static str,
+        /// Its value.
+        found: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// Nothing to recalibrate.
+    #[error("the model has no batch norm to recalibrate (was it exported with batch norms folded into convolutions?)")]
+    NoBatchNorm,
+    /// Nothing to train.
+    #[error("the model has no weights to train")]
+    NoWeights,
+    /// The data holds no images.
+    #[error("the data holds no batches")]
+    NoBatches,
+    /// The data failed.
+    #[error("cannot get the next batch")]
+    Data(#[source] DataError),
+    /// A checkpoint could not be used.
+    #[error("cannot resume from the checkpoint")]
+    Checkpoint(#[from] CheckpointError),
+}
+
+/// A node that training has no rule for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnsupportedNode {
+    /// The node's name.
+    pub node: String,
+    /// Its op type, behind its domain where that is not ONNX's own.
+    pub op_type: String,
+    /// What is not supported.
+    pub reason: String,
+}
+
+impl fmt::Display for UnsupportedNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "node `{}` ({}): {}", self.node, self.op_type, self.reason)
+    }
+}
+
+fn list(nodes: &[UnsupportedNode]) -> String {
+    nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

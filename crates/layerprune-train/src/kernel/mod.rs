@@ -1,0 +1,23 @@
+//! Kernels on plain slices for what training spends its time on, and their place in automatic differentiation.
+//!
+//! Every sum runs in an order that the shapes alone decide, so results do not depend on the number of threads.
+#![allow(unsafe_code)]
+
+mod buffer;
+mod columns;
+mod conv;
+mod depthwise;
+mod fill;
+mod matmul;
+mod norm;
+mod ops;
+mod pool;
+mod sum;
+
+pub(crate) use buffer::Buffer;
+pub(crate) use conv::{Conv, Window};
+pub(crate) use ops::{Statistics, add_relu, average_pool, batch_norm, conv, from_vec, max_pool, to_vec};
+pub(crate) use pool::Pool;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,285 @@
+//! A graph made ready to run: its nodes in order, each with what it computes, and its weights.
+
+use layerprune::graph::tensor;
+use layerprune::graph::{Graph, NodeId, ValueId};
+use layerprune::proto::tensor_proto::DataType;
+
+use crate::error::{TrainError, UnsupportedNode};
+use crate::lower::{self, Frame, Run};
+use crate::value::Value;
+use crate::weights::{Role, Weights};
+
+/// Where a step finds an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A stored tensor, by its place in the weights.
+    Weight(usize),
+    /// What an earlier step or the caller gave.
+    Value { slot: usize, last_use: bool },
+}
+
+pub(crate) struct Step {
+    node: String,
+    op_type: String,
+    inputs: Vec<Option<Source>>,
+    outputs: Vec<Option<usize>>,
+    op: lower::Op,
+}
+
+/// A graph made ready to run.
+pub(crate) struct Program {
+    steps: Vec<Step>,
+    slots: usize,
+    input: usize,
+    output: usize,
+    /// Name, and declared sizes; `None` where any size is fine.
+    pub(crate) input_port: (String, Vec<Option<usize>>),
+    pub(crate) output_name: String,
+    /// The places of mean and variance of each batch norm, in the order of the graph.
+    pub(crate) statistics: Vec<[usize; 2]>,
+}
+
+impl Program {
+    /// Makes `graph` ready, with its stored tensors.
+    pub(crate) fn new(graph: &Graph) -> Result<(Self, Weights), TrainError> {
+        graph.validate()?;
+        let mut compiler = Compiler::new(graph)?;
+        let nodes: Vec<NodeId> = graph.nodes().map(|(id, _)| id).collect();
+        for id in nodes {
+            compiler.node(id)?;
+        }
+        compiler.finish()
+    }
+
+    /// The class scores of a batch.
+    pub(crate) fn run(&self, images: Value, run: &mut Run<'_>) -> Result<Value, TrainError> {
+        let mut values: Vec<Option<Value>> = (0..self.slots).map(|_| None).collect();
+        values[self.input] = Some(images);
+        for step in &self.steps {
+            let inputs = step.inputs.iter().map(|source| match *source {
+                None => None,
+                Some(Source::Weight(weight)) => Some(run.weight(weight)),
+                Some(Source::Value { slot, last_use: true }) => values[slot].take(),
+                Some(Source::Value { slot, last_use: false }) => values[slot].clone(),
+            });
+            let inputs = inputs.collect();
+            let mut frame = Frame { inputs, sources: &step.inputs, run };
+            let outputs = (step.op)(&mut frame).map_err(|fault| TrainError::Node {
+                node: step.node.clone(),
+                op_type: step.op_type.clone(),
+                reason: fault.0,
+            })?;
+            for (slot, value) in step.outputs.iter().zip(outputs) {
+                if let Some(slot) = slot {
+                    values[*slot] = Some(value);
+                }
+            }
+        }
+        Ok(values[self.output].take().expect("the output is produced by a step or fed, and never taken before the end"))
+    }
+}
+
+struct Compiler<'a> {
+    graph: &'a Graph,
+    uses: layerprune::graph::Uses,
+    dead: std::collections::BTreeSet<NodeId>,
+    steps: Vec<Step>,
+    weights: Weights,
+    places: Vec<Option<usize>>,
+    unsupported: Vec<UnsupportedNode>,
+    statistics: Vec<[usize; 2]>,
+    input: ValueId,
+    /// What the loss reads: the graph output, or the input of a last Softmax.
+    scores: ValueId,
+    output: ValueId,
+    /// Rectifications that the node before them does, with that node.
+    fused: Vec<Option<NodeId>>,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(graph: &'a Graph) -> Result<Self, TrainError> {
+        let input = single_input(graph)?;
+        let names: Vec<_> = graph.outputs().iter().map(|port| graph.value_name(port.value)).collect();
+        let [port] = graph.outputs() else {
+            let found =
+                if names.is_empty() { "none".to_owned() } else { format!("{}: {}", names.len(), names.join(", ")) };
+            return Err(TrainError::Outputs { found });
+        };
+        let uses = graph.uses();
+        let last = uses.producer(port.value).map(|id| graph.node(id));
+        let softmax = last.filter(|node| node.op_type() == "Softmax" && node.domain().is_empty());
+        let scores = softmax.and_then(|node| node.input(0)).unwrap_or(port.value);
+        let mut dead = graph.dead_nodes();
+        if scores != port.value {
+            dead.extend(uses.producer(port.value));
+        }
+        Ok(Self {
+            graph,
+            dead,
+            steps: Vec::new(),
+            weights: Weights::default(),
+            places: vec![None; graph.value_capacity()],
+            unsupported: Vec::new(),
+            statistics: Vec::new(),
+            input,
+            scores,
+            output: port.value,
+            fused: fusions(graph, &uses),
+            uses,
+        })
+    }
+
+    fn node(&mut self, id: NodeId) -> Result<(), TrainError> {
+        if self.dead.contains(&id) || self.fused[id.index()].is_some() {
+            return Ok(());
+        }
+        let node = self.graph.node(id);
+        let rectified = self.fused.iter().position(|by| *by == Some(id));
+        let relu = self.graph.nodes().find(|(other, _)| Some(other.index()) == rectified).map(|(_, relu)| relu);
+        let outputs = match relu {
+            Some(relu) => relu.outputs(),
+            None => node.outputs(),
+        };
+        let lowered = lower::lower(self.graph, &self.uses, id, relu.is_some());
+        let (op, entry) = match lowered {
+            Ok(lowered) => lowered,
+            Err(fault) => {
+                let op_type = match node.domain() {
+                    "" => node.op_type().to_owned(),
+                    domain => format!("{domain}.{}", node.op_type()),
+                };
+                self.unsupported.push(UnsupportedNode { node: self.graph.label(id), op_type, reason: fault.0 });
+                return Ok(());
+            }
+        };
+        let mut inputs = Vec::with_capacity(node.inputs().len());
+        for (position, value) in node.inputs().iter().enumerate() {
+            inputs.push(match value {
+                None => None,
+                Some(value) => Some(self.source(*value, entry.role(position, self.graph, &self.uses, node))?),
+            });
+        }
+        if let [.., Some(Source::Weight(mean)), Some(Source::Weight(variance))] = inputs[..]
+            && entry.has_statistics()
+        {
+            self.statistics.push([mean, variance]);
+        }
+        let outputs = outputs.iter().map(|value| value.map(ValueId::index)).collect();
+        let (node_name, op_type) = (self.graph.label(id), node.op_type().to_owned());
+        self.steps.push(Step { node: node_name, op_type, inputs, outputs, op });
+        Ok(())
+    }
+
+    fn source(&mut self, value: ValueId, role: Role) -> Result<Source, TrainError> {
+        let Some(stored) = self.graph.initializer(value) else {
+            return Ok(Source::Value { slot: value.index(), last_use: false });
+        };
+        let place = match self.places[value.index()] {
+            Some(place) => place,
+            None => {
+                let dims = tensor::shape(stored)?;
+                let name = self.graph.value_name(value);
+                let integers = matches!(
+                    DataType::try_from(stored.data_type()),
+                    Ok(DataType::Int64 | DataType::Int32 | DataType::Bool)
+                );
+                let place = if integers {
+                    self.weights.push_ints(value, name, dims, tensor::to_i64(stored)?)
+                } else {
+                    self.weights.push_floats(value, name, dims, &tensor::to_f32(stored)?)
+                };
+                self.places[value.index()] = Some(place);
+                place
+            }
+        };
+        self.weights.add_role(place, role);
+        Ok(Source::Weight(place))
+    }
+
+    fn finish(mut self) -> Result<(Program, Weights), TrainError> {
+        if !self.unsupported.is_empty() {
+            return Err(TrainError::Unsupported { nodes: self.unsupported });
+        }
+        let mut seen = vec![false; self.graph.value_capacity()];
+        seen[self.scores.index()] = true;
+        for step in self.steps.iter_mut().rev() {
+            for source in step.inputs.iter_mut().rev() {
+                if let Some(Source::Value { slot, last_use }) = source {
+                    *last_use = !std::mem::replace(&mut seen[*slot], true);
+                }
+            }
+        }
+        let made = self.steps.iter().any(|step| step.outputs.contains(&Some(self.scores.index())));
+        let output_name = self.graph.value_name(self.output).to_owned();
+        if !made && self.scores != self.input {
+            return Err(TrainError::Outputs { found: format!("`{output_name}`, which no node computes") });
+        }
+        let program = Program {
+            steps: self.steps,
+            slots: self.graph.value_capacity(),
+            input: self.input.index(),
+            output: self.scores.index(),
+            input_port: (self.graph.value_name(self.input).to_owned(), declared_sizes(self.graph, self.input)),
+            output_name,
+            statistics: self.statistics,
+        };
+        Ok((program, self.weights))
+    }
+}
+
+fn single_input(graph: &Graph) -> Result<ValueId, TrainError> {
+    let inputs: Vec<_> = graph.fed_inputs().collect();
+    match inputs[..] {
+        [] => Err(TrainError::Inputs { found: "none".to_owned() }),
+        [port] => {
+            let sizes = declared_sizes(graph, port.value);
+            match sizes.len() {
+                0 | 4 => Ok(port.value),
+                rank => {
+                    let found = format!("`{}` of rank {rank}", graph.value_name(port.value));
+                    Err(TrainError::Inputs { found })
+                }
+            }
+        }
+        _ => {
+            let names: Vec<_> = inputs.iter().map(|port| graph.value_name(port.value)).collect();
+            Err(TrainError::Inputs { found: format!("{}: {}", inputs.len(), names.join(", ")) })
+        }
+    }
+}
+
+/// The sizes that the file declares for a graph input; empty where it declares no shape.
+fn declared_sizes(graph: &Graph, input: ValueId) -> Vec<Option<usize>> {
+    use layerprune::proto::tensor_shape_proto::dimension;
+    use layerprune::proto::type_proto;
+    let port = graph.inputs().iter().find(|port| port.value == input);
+    let Some(type_proto::Value::TensorType(tensor)) =
+        port.and_then(|port| port.info.r#type.as_ref()).and_then(|declared| declared.value.as_ref())
+    else {
+        return Vec::new();
+    };
+    let dims = tensor.shape.iter().flat_map(|shape| &shape.dim);
+    dims.map(|dim| match dim.value {
+        Some(dimension::Value::DimValue(size)) => usize::try_from(size).ok().filter(|&size| size > 0),
+        _ => None,
+    })
+    .collect()
+}
+
+/// For each Relu that can be done by the node before it, that node: a batch norm or sum that nothing else reads.
+fn fusions(graph: &Graph, uses: &layerprune::graph::Uses) -> Vec<Option<NodeId>> {
+    let mut fused = vec![None; graph.node_capacity()];
+    for (id, node) in graph.nodes() {
+        if node.op_type() != "Relu" || !node.domain().is_empty() {
+            continue;
+        }
+        let Some(value) = node.input(0) else { continue };
+        let Some(before) = uses.producer(value) else { continue };
+        let first = graph.node(before);
+        let known = matches!(first.op_type(), "BatchNormalization" | "Add") && first.domain().is_empty();
+        if known && first.output(0) == Some(value) && uses.consumers(value).len() == 1 && !graph.is_output(value) {
+            fused[id.index()] = Some(before);
+        }
+    }
+    fused
+}

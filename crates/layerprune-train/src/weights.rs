@@ -1,0 +1,104 @@
+//! The stored tensors of a graph while it is trained.
+
+use layerprune::graph::tensor;
+use layerprune::graph::{Graph, ValueId};
+
+use crate::error::TrainError;
+use crate::kernel::Buffer;
+use crate::value::{Ints, Value};
+
+/// What a stored tensor is to training. Where nodes disagree, the greatest wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Role {
+    /// Stays as it is.
+    Fixed,
+    /// Mean or variance of a batch norm.
+    Statistic,
+    /// Follows its gradient.
+    Trained,
+}
+
+#[derive(Debug, Clone)]
+enum Stored {
+    Floats(Buffer),
+    Ints(Vec<i64>),
+}
+
+/// A stored tensor.
+#[derive(Debug, Clone)]
+pub(crate) struct Weight {
+    value: ValueId,
+    pub(crate) name: String,
+    pub(crate) dims: Vec<usize>,
+    pub(crate) role: Role,
+    stored: Stored,
+}
+
+/// The stored tensors that a program reads, by place.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Weights(pub(crate) Vec<Weight>);
+
+impl Weights {
+    pub(crate) fn push_floats(&mut self, value: ValueId, name: &str, dims: Vec<usize>, data: &[f32]) -> usize {
+        self.push(value, name, dims, Stored::Floats(Buffer::new(data.to_vec())))
+    }
+
+    pub(crate) fn push_ints(&mut self, value: ValueId, name: &str, dims: Vec<usize>, data: Vec<i64>) -> usize {
+        self.push(value, name, dims, Stored::Ints(data))
+    }
+
+    fn push(&mut self, value: ValueId, name: &str, dims: Vec<usize>, stored: Stored) -> usize {
+        self.0.push(Weight { value, name: name.to_owned(), dims, role: Role::Fixed, stored });
+        self.0.len() - 1
+    }
+
+    pub(crate) fn add_role(&mut self, place: usize, role: Role) {
+        let weight = &mut self.0[place];
+        if matches!(weight.stored, Stored::Floats(_)) {
+            weight.role = weight.role.max(role);
+        }
+    }
+
+    /// The places of weights with `role`, in the order of their first use.
+    pub(crate) fn with_role(&self, role: Role) -> Vec<usize> {
+        (0..self.0.len()).filter(|&place| self.0[place].role == role).collect()
+    }
+
+    /// The elements of a floating-point weight; empty for others.
+    pub(crate) fn floats(&self, place: usize) -> &[f32] {
+        match &self.0[place].stored {
+            Stored::Floats(buffer) => buffer.elements(),
+            Stored::Ints(_) => &[],
+        }
+    }
+
+    /// The elements of a floating-point weight, to change them; empty for others.
+    pub(crate) fn floats_mut(&mut self, place: usize) -> &mut [f32] {
+        match &mut self.0[place].stored {
+            Stored::Floats(buffer) => buffer.elements_mut(),
+            Stored::Ints(_) => &mut [],
+        }
+    }
+
+    /// The weight as a value; `None` above the greatest rank.
+    pub(crate) fn value(&self, place: usize) -> Option<Value> {
+        let weight = &self.0[place];
+        match &weight.stored {
+            Stored::Ints(data) => Some(Value::Ints(Ints { dims: weight.dims.clone(), data: data.clone() })),
+            Stored::Floats(buffer) => buffer.value(&weight.dims),
+        }
+    }
+
+    /// Writes trained weights and statistics back into `graph`, from which these were taken.
+    pub(crate) fn write_to(&self, graph: &mut Graph) -> Result<(), TrainError> {
+        for (place, weight) in self.0.iter().enumerate() {
+            if weight.role == Role::Fixed {
+                continue;
+            }
+            let Some(old) = graph.initializer(weight.value).cloned() else { continue };
+            let new = tensor::with_f32(&old, &weight.dims, self.floats(place))?;
+            graph.set_initializer(weight.value, new);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,249 @@
+//! Finds what can be removed, and says why the rest cannot. Pure: edits nothing, scores nothing.
+
+mod blocks;
+mod chain;
+mod filters;
+mod flow;
+mod naming;
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cost::{Cost, Costs};
+use crate::graph::{Graph, NodeId, ValueId};
+use crate::onnx::{Model, ModelDigest};
+use crate::shapes::{InputShapes, ShapeError, Shapes};
+
+pub use filters::{Filters, batch_norm_behind, filters_of};
+use flow::Flow;
+
+/// Version of the JSON form of [`Units`].
+pub const UNITS_SCHEMA: u32 = 1;
+
+/// What a unit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A residual block: a branch beside a shortcut, from where they part to behind their Add.
+    Block,
+    /// A weighted node of a plain chain with its norm and activation; a depthwise convolution includes the pointwise
+    /// one behind it.
+    Layer,
+}
+
+/// How a unit can be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// What reads the unit's exit reads its entry instead.
+    Bypass,
+    /// What reads the Add reads the other side, so that the shortcut stays.
+    DropBranch,
+}
+
+/// One way of removing a unit: all that reads `from` reads `to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Removal {
+    /// The way.
+    pub way: Way,
+    /// The value that loses its readers.
+    pub from: ValueId,
+    /// The value they read instead.
+    pub to: ValueId,
+    /// Whether the forward pass is that of the model with the branch at zero.
+    pub exact: bool,
+}
+
+/// A part of the graph that is removed as a whole or stays as a whole.
+#[derive(Debug, Clone)]
+pub struct Unit {
+    /// Its name, after the modules in the node names; unique in the model.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// All its nodes, in graph order.
+    pub nodes: Vec<NodeId>,
+    /// The value that it reads.
+    pub entry: ValueId,
+    /// The value that it gives.
+    pub exit: ValueId,
+    /// The output of a block's branch, which its Add reads.
+    pub branch: Option<ValueId>,
+    /// Weighted nodes by whose filters the unit is scored: those whose channels end inside the unit, else all.
+    pub scored: Vec<NodeId>,
+    /// Whether criteria look at its exit: it lies on the trunk, and it is neither classifier nor the stem before blocks.
+    pub tapped: bool,
+    /// The ways of removing it; empty where there are none.
+    pub removals: Vec<Removal>,
+    /// Why it cannot be bypassed; `None` where it can.
+    pub reason: Option<String>,
+    /// What goes when it is removed the first way, or what it costs where it cannot be.
+    pub cost: Cost,
+    /// Shape of the entry, as text.
+    pub entry_shape: String,
+    /// Shape of the exit, as text.
+    pub exit_shape: String,
+}
+
+impl Unit {
+    /// The removal by one of `ways`, bypass before drop-branch.
+    #[must_use]
+    pub fn removal(&self, ways: &BTreeSet<Way>) -> Option<Removal> {
+        self.removals.iter().copied().find(|removal| ways.contains(&removal.way))
+    }
+}
+
+/// The units of a model, with everything found on the way to them.
+#[derive(Debug, Clone)]
+pub struct Units {
+    /// The model they were found in.
+    pub model: ModelDigest,
+    /// Units in forward order.
+    pub units: Vec<Unit>,
+    /// Weighted nodes in no unit, with the reason.
+    pub outside: Vec<(NodeId, String)>,
+    /// Types, shapes and barriers of the model.
+    pub shapes: Shapes,
+    /// Costs of its nodes.
+    pub costs: Costs,
+}
+
+impl Units {
+    /// Finds the units of `model`.
+    ///
+    /// # Errors
+    /// Where `given` does not fit the model's inputs.
+    pub fn find(model: &Model, given: &InputShapes) -> Result<Self, ShapeError> {
+        let graph = &model.graph;
+        let shapes = crate::shapes::infer(graph, given)?;
+        let costs = Costs::count(graph, &shapes);
+        let flow = Flow::of(graph, &shapes);
+        let mut found = blocks::find(graph, &shapes, &flow);
+        let has_blocks = !found.units.is_empty();
+        chain::find(graph, &shapes, &flow, &mut found);
+        let mut units = found.units;
+        units.sort_by_key(|unit| unit.nodes.first().map(|&id| flow.position(id)));
+        naming::name(graph, &mut units);
+        let stem_ends = |unit: &Unit| has_blocks && graph.inputs().iter().any(|port| port.value == unit.entry);
+        for unit in &mut units {
+            unit.tapped &= !stem_ends(unit);
+            unit.cost = costs.of(&removed_nodes(graph, &flow, unit));
+            unit.entry_shape = shapes.fact(unit.entry).shape_text();
+            unit.exit_shape = shapes.fact(unit.exit).shape_text();
+        }
+        Ok(Self { model: model.digest(), units, outside: found.outside, shapes, costs })
+    }
+
+    /// The unit called `name`.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&Unit> {
+        self.units.iter().find(|unit| unit.name == name)
+    }
+
+    /// The JSON form: what `inspect --format json` prints.
+    #[must_use]
+    pub fn rows(&self, graph: &Graph) -> UnitTable {
+        UnitTable {
+            schema: UNITS_SCHEMA,
+            model: self.model.clone(),
+            total: self.costs.total(),
+            units: self.units.iter().map(|unit| UnitRow::of(graph, unit)).collect(),
+            outside: self
+                .outside
+                .iter()
+                .map(|(id, reason)| Outside { node: graph.label(*id), reason: reason.clone() })
+                .collect(),
+            barriers: self
+                .shapes
+                .barriers()
+                .iter()
+                .map(|(id, reason)| Outside { node: graph.label(*id), reason: reason.clone() })
+                .collect(),
+        }
+    }
+}
+
+/// Nodes that go when the unit does: with a dropped branch, the Add and the branch; the shortcut stays.
+fn removed_nodes(graph: &Graph, flow: &Flow, unit: &Unit) -> BTreeSet<NodeId> {
+    let nodes: BTreeSet<NodeId> = unit.nodes.iter().copied().collect();
+    match unit.removals.first() {
+        Some(removal) if removal.way == Way::DropBranch => {
+            let kept = flow.region(graph, removal.to, unit.entry);
+            nodes.difference(&kept).copied().collect()
+        }
+        _ => nodes,
+    }
+}
+
+/// [`Units`] as plain data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UnitTable {
+    /// Version of this form.
+    pub schema: u32,
+    /// The model.
+    pub model: ModelDigest,
+    /// Cost of the whole model.
+    pub total: Cost,
+    /// Units in forward order.
+    pub units: Vec<UnitRow>,
+    /// Weighted nodes in no unit, with the reason.
+    pub outside: Vec<Outside>,
+    /// Nodes that no rule can follow.
+    pub barriers: Vec<Outside>,
+}
+
+/// A [`Unit`] as plain data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UnitRow {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// The ways in which it can be removed.
+    pub ways: Vec<Way>,
+    /// Whether the first way is exact: the model with the branch at zero.
+    pub exact: bool,
+    /// Why it cannot be bypassed.
+    pub reason: Option<String>,
+    /// Name of the value it reads.
+    pub entry: String,
+    /// Name of the value it gives.
+    pub exit: String,
+    /// Shape of the entry.
+    pub entry_shape: String,
+    /// Shape of the exit.
+    pub exit_shape: String,
+    /// Parameters and MACs.
+    #[serde(flatten)]
+    pub cost: Cost,
+    /// Labels of its nodes.
+    pub nodes: Vec<String>,
+}
+
+/// A node with the reason why it is in no unit or is a barrier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outside {
+    /// The node's label.
+    pub node: String,
+    /// The reason.
+    pub reason: String,
+}
+
+impl UnitRow {
+    fn of(graph: &Graph, unit: &Unit) -> Self {
+        Self {
+            name: unit.name.clone(),
+            kind: unit.kind,
+            ways: unit.removals.iter().map(|removal| removal.way).collect(),
+            exact: unit.removals.first().is_some_and(|removal| removal.exact),
+            reason: unit.reason.clone(),
+            entry: graph.value_name(unit.entry).to_owned(),
+            exit: graph.value_name(unit.exit).to_owned(),
+            entry_shape: unit.entry_shape.clone(),
+            exit_shape: unit.exit_shape.clone(),
+            cost: unit.cost,
+            nodes: unit.nodes.iter().map(|&id| graph.label(id)).collect(),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Parameters and multiply-adds of a graph, counted node by node.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::graph::{Graph, NodeId, ValueId};
+use crate::ops;
+use crate::proto::tensor_proto::DataType;
+use crate::shapes::Shapes;
+
+/// What a graph, or a part of one, costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Stored floating-point numbers that nodes read as weights; running statistics and settings are not counted.
+    pub parameters: u64,
+    /// Multiply-adds of one inference of one sample (1 MAC = 2 FLOPs), of convolutions and matrix products; `None`
+    /// where a shape is not known or the node is a barrier.
+    pub macs: Option<u64>,
+}
+
+/// The cost of every node of a graph.
+#[derive(Debug, Clone)]
+pub struct Costs {
+    macs: BTreeMap<NodeId, Option<u64>>,
+    parameters: BTreeMap<ValueId, u64>,
+    readers: BTreeMap<ValueId, Vec<NodeId>>,
+}
+
+impl Costs {
+    /// Counts every node that a graph output needs.
+    #[must_use]
+    pub fn count(graph: &Graph, shapes: &Shapes) -> Self {
+        let dead = graph.dead_nodes();
+        let mut costs = Self { macs: BTreeMap::new(), parameters: BTreeMap::new(), readers: BTreeMap::new() };
+        for (id, node) in graph.nodes().filter(|(id, _)| !dead.contains(id)) {
+            let rule = ops::rule(graph, node).ok().filter(|_| !shapes.barriers().contains_key(&id));
+            let call = shapes.call(graph, id);
+            let outputs: Vec<_> =
+                node.outputs().iter().map(|value| value.map(|v| shapes.fact(v).clone()).unwrap_or_default()).collect();
+            costs.macs.insert(id, rule.and_then(|rule| (rule.macs)(&call, &outputs)));
+            for (position, value) in node.inputs().iter().enumerate() {
+                let Some(value) = *value else { continue };
+                if rule.is_some_and(|rule| rule.not_parameters.contains(&position)) {
+                    continue;
+                }
+                if let Some(elements) = stored_floats(shapes, value) {
+                    costs.parameters.insert(value, elements);
+                    costs.readers.entry(value).or_default().push(id);
+                }
+            }
+        }
+        costs
+    }
+
+    /// The cost of the whole graph.
+    #[must_use]
+    pub fn total(&self) -> Cost {
+        Cost {
+            parameters: self.parameters.values().sum(),
+            macs: self.macs.values().try_fold(0_u64, |sum, macs| sum.checked_add((*macs)?)),
+        }
+    }
+
+    /// What goes with `nodes`: their multiply-adds, and the parameters that no other node reads.
+    #[must_use]
+    pub fn of(&self, nodes: &BTreeSet<NodeId>) -> Cost {
+        let own = |value: &ValueId| self.readers[value].iter().all(|reader| nodes.contains(reader));
+        Cost {
+            parameters: self.parameters.iter().filter(|(value, _)| own(value)).map(|(_, elements)| elements).sum(),
+            macs: nodes
+                .iter()
+                .filter_map(|id| self.macs.get(id))
+                .try_fold(0_u64, |sum, macs| sum.checked_add((*macs)?)),
+        }
+    }
+}
+
+fn stored_floats(shapes: &Shapes, value: ValueId) -> Option<u64> {
+    let fact = shapes.fact(value);
+    fact.stored.as_ref()?;
+    let float =
+        matches!(fact.data_type, Some(DataType::Float | DataType::Float16 | DataType::Bfloat16 | DataType::Double));
+    let sizes = fact.shape.as_ref()?.iter().map(|dim| dim.known().map(|size| size as u64));
+    float.then(|| sizes.product()).flatten()
+}

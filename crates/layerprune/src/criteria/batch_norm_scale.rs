@@ -1,0 +1,54 @@
+use super::{Criterion, CriterionError, ScoreRow, finite, mean, scored_units};
+use crate::analysis::{Units, batch_norm_behind};
+use crate::evidence::Evidence;
+use crate::graph::{Graph, tensor};
+
+/// Scale of the batch norm behind a layer's filters.
+///
+/// # Measures
+/// The mean over filters of `|γ_f|`, γ the scale of the batch norm behind the convolution. A block is scored by the
+/// convolutions whose channels end inside it (all but the last of its branch), a bottleneck by the mean of its two.
+/// # Needs
+/// Batch norms that were not folded into the convolutions.
+/// # Reference
+/// Liu et al., "Learning Efficient Convolutional Networks through Network Slimming", ICCV 2017; for layers: Elkerdawy
+/// et al., ACCV 2020, section 3.1.
+pub struct BatchNormScale;
+
+const ID: &str = "batch-norm-scale";
+
+impl Criterion for BatchNormScale {
+    fn id(&self) -> &'static str {
+        ID
+    }
+
+    fn measures(&self) -> &'static str {
+        "mean absolute batch-norm scale of the filters"
+    }
+
+    fn needs_imprint(&self) -> bool {
+        false
+    }
+
+    fn score(&self, graph: &Graph, units: &Units, _: &Evidence) -> Result<Vec<ScoreRow>, CriterionError> {
+        let mut rows = Vec::new();
+        let mut without = Vec::new();
+        for unit in scored_units(units) {
+            let mut layers = Vec::new();
+            for &id in &unit.scored {
+                let Some(scale) = batch_norm_behind(graph, &units.shapes, id) else { continue };
+                let scale = tensor::to_f32(&scale).map_err(|source| CriterionError::Weight {
+                    criterion: ID,
+                    unit: unit.name.clone(),
+                    source,
+                })?;
+                layers.push(mean(&scale.iter().map(|&gamma| f64::from(gamma).abs()).collect::<Vec<_>>()));
+            }
+            if layers.len() < unit.scored.len() {
+                without.push(unit.name.clone());
+            }
+            rows.push(finite(ID, unit, mean(&layers))?);
+        }
+        if without.is_empty() { Ok(rows) } else { Err(CriterionError::NoBatchNorm { criterion: ID, units: without }) }
+    }
+}

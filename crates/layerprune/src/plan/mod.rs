@@ -1,0 +1,196 @@
+//! Chooses what to remove. Pure; knows nothing of how to cut.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::analysis::{Unit, Units, Way};
+use crate::cost::Cost;
+use crate::criteria::Scores;
+use crate::onnx::ModelDigest;
+
+/// Version of the JSON form of [`Plan`].
+pub const PLAN_SCHEMA: u32 = 1;
+
+/// What is to be removed from one model.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Version of this form.
+    pub schema: u32,
+    /// The model it was made for.
+    pub model: ModelDigest,
+    /// The criterion that chose, where one did.
+    pub criterion: Option<String>,
+    /// What was asked for, in words.
+    pub target: String,
+    /// What goes, in the order in which it was chosen.
+    pub removed: Vec<PlannedRemoval>,
+    /// Cost of the model as it is.
+    pub before: Cost,
+    /// Cost predicted for the model without what goes.
+    pub after: Cost,
+}
+
+/// A unit to be removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedRemoval {
+    /// The unit's name.
+    pub unit: String,
+    /// How.
+    pub way: Way,
+}
+
+/// Which units may be removed, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Constraints {
+    /// Ways that are allowed.
+    pub ways: BTreeSet<Way>,
+    /// Units that must stay.
+    pub protected: BTreeSet<String>,
+}
+
+impl Constraints {
+    /// Bypassing only, nothing protected: what is exact where it is offered for blocks.
+    #[must_use]
+    pub fn bypass_only() -> Self {
+        Self { ways: BTreeSet::from([Way::Bypass]), protected: BTreeSet::new() }
+    }
+
+    fn permits(&self, unit: &Unit) -> bool {
+        unit.removal(&self.ways).is_some() && !self.protected.contains(&unit.name)
+    }
+}
+
+/// Why a plan cannot be made.
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// No unit of that name.
+    #[error("there is no layer `{name}`{}", nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
+    NoSuchUnit {
+        /// The name given.
+        name: String,
+        /// The most similar name there is.
+        nearest: Option<String>,
+    },
+    /// The unit cannot be removed.
+    #[error("`{name}` cannot be removed: {reason}")]
+    Fixed {
+        /// The unit.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
+    /// More units were asked for than there are.
+    #[error("{asked} layers are to be removed, only {available} can be")]
+    TooFew {
+        /// How many were asked for.
+        asked: usize,
+        /// How many can go.
+        available: usize,
+    },
+    /// Scores and units are of different models.
+    #[error("the scores are for another model (digest {found}, this one has {expected})")]
+    OtherModel {
+        /// Digest in the scores.
+        found: ModelDigest,
+        /// Digest of the model.
+        expected: ModelDigest,
+    },
+}
+
+/// Removable units, the least important first; equal scores in forward order.
+///
+/// # Errors
+/// [`PlanError::OtherModel`].
+pub fn ranking(units: &Units, scores: &Scores, constraints: &Constraints) -> Result<Vec<PlannedRemoval>, PlanError> {
+    if scores.model != units.model {
+        return Err(PlanError::OtherModel { found: scores.model.clone(), expected: units.model.clone() });
+    }
+    let mut rows: Vec<_> = scores.rows.iter().collect();
+    rows.sort_by(|a, b| a.score.total_cmp(&b.score));
+    let removable = |name: &str| {
+        let unit = units.named(name).filter(|unit| constraints.permits(unit))?;
+        Some(PlannedRemoval { unit: name.to_owned(), way: unit.removal(&constraints.ways)?.way })
+    };
+    Ok(rows.into_iter().filter_map(|row| removable(&row.unit)).collect())
+}
+
+/// The plan that removes the `count` least important units.
+///
+/// # Errors
+/// [`PlanError::TooFew`], [`PlanError::OtherModel`].
+pub fn lowest(units: &Units, scores: &Scores, constraints: &Constraints, count: usize) -> Result<Plan, PlanError> {
+    let mut ranked = ranking(units, scores, constraints)?;
+    if ranked.len() < count {
+        return Err(PlanError::TooFew { asked: count, available: ranked.len() });
+    }
+    ranked.truncate(count);
+    Ok(of(units, Some(&scores.criterion), format!("{count} layers"), ranked))
+}
+
+/// The plan that removes the units called `names`.
+///
+/// # Errors
+/// [`PlanError::NoSuchUnit`], [`PlanError::Fixed`].
+pub fn named(units: &Units, names: &[String], constraints: &Constraints) -> Result<Plan, PlanError> {
+    let mut removed: Vec<PlannedRemoval> = Vec::new();
+    for name in names {
+        let unit = units.named(name).ok_or_else(|| PlanError::NoSuchUnit {
+            name: name.clone(),
+            nearest: units.units.iter().map(|unit| &unit.name).min_by_key(|known| distance(known, name)).cloned(),
+        })?;
+        let fixed = |reason: String| PlanError::Fixed { name: name.clone(), reason };
+        if constraints.protected.contains(name) {
+            return Err(fixed("it is protected".to_owned()));
+        }
+        let removal = unit.removal(&constraints.ways).ok_or_else(|| {
+            let way_out = match unit.removals.first() {
+                Some(_) => " (its branch alone could be dropped)",
+                None => "",
+            };
+            fixed(format!("{}{way_out}", unit.reason.as_deref().unwrap_or("no way of removing it is allowed")))
+        })?;
+        if removed.iter().all(|planned| planned.unit != *name) {
+            removed.push(PlannedRemoval { unit: name.clone(), way: removal.way });
+        }
+    }
+    let target = names.join(", ");
+    Ok(of(units, None, target, removed))
+}
+
+/// A plan for `removed`, with its predicted cost.
+pub fn of(units: &Units, criterion: Option<&str>, target: String, removed: Vec<PlannedRemoval>) -> Plan {
+    let before = units.costs.total();
+    let mut after = before;
+    for unit in removed.iter().filter_map(|planned| units.named(&planned.unit)) {
+        after.parameters -= unit.cost.parameters;
+        after.macs = after.macs.zip(unit.cost.macs).map(|(total, own)| total - own);
+    }
+    Plan {
+        schema: PLAN_SCHEMA,
+        model: units.model.clone(),
+        criterion: criterion.map(str::to_owned),
+        target,
+        removed,
+        before,
+        after,
+    }
+}
+
+/// Number of single-letter edits between two names.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[b.len()]
+}

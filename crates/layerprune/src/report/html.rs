@@ -1,0 +1,388 @@
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::plot::{Figure, dark_rules};
+use super::{figures, headline, ranked, removability, warnings};
+use crate::record::format::{grouped, plain, proportion, shape, significant};
+use crate::record::{Accuracy, LatencyComparison, Record, ScoreTable};
+
+/// The record as one page that needs nothing but itself: no script, no font, no address.
+#[must_use]
+pub fn html(record: &Record) -> String {
+    let title = match record.model.path.as_str() {
+        "" => "Layer pruning".to_owned(),
+        path => format!("Layer pruning of {path}"),
+    };
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'";
+                title { (title) }
+                style { (PreEscaped(include_str!("style.css"))) (PreEscaped(dark_style())) }
+            }
+            body {
+                main {
+                    header {
+                        h1 { (title) }
+                        p.headline { (headline(record).replace(" %", "\u{a0}%")) }
+                    }
+                    (warned(record))
+                    (summary(record))
+                    (figures_part(record))
+                    (accuracy_part(record))
+                    (latency_part(record))
+                    (layers_part(record))
+                    @for scores in &record.scores { (scores_part(scores)) }
+                    (training_part(record))
+                    (circumstances_part(record))
+                }
+            }
+        }
+    };
+    let mut text = page.into_string();
+    text.push('\n');
+    text
+}
+
+fn dark_style() -> String {
+    format!("@media screen and (prefers-color-scheme: dark) {{\n{}}}\n", dark_rules())
+}
+
+fn warned(record: &Record) -> Markup {
+    let warnings = warnings(record);
+    html! {
+        @if !warnings.is_empty() {
+            section.warnings aria-labelledby="warnings" {
+                h2 #warnings { "Warnings" }
+                ul { @for warning in &warnings { li { (warning) } } }
+            }
+        }
+    }
+}
+
+fn summary(record: &Record) -> Markup {
+    let rows = record.summary_table();
+    html! {
+        @if !rows.is_empty() {
+            section {
+                h2 { "Summary" }
+                (table("Accuracies with their 95 % interval; latencies as median ± median absolute deviation.", html! {
+                    tr { th scope="col" {} th.n scope="col" { "baseline" } th.n scope="col" { "pruned" } th.n scope="col" { "change" } }
+                }, html! {
+                    @for row in &rows {
+                        tr {
+                            th scope="row" { (row.quantity) }
+                            td.n { (absent(row.baseline.as_deref())) }
+                            td.n { (absent(row.pruned.as_deref())) }
+                            td.n { (absent(row.change.as_deref())) }
+                        }
+                    }
+                }))
+            }
+        }
+    }
+}
+
+fn figures_part(record: &Record) -> Markup {
+    let mut all = figures::depths(record);
+    all.extend(figures::latency(record));
+    all.extend(figures::accuracy(record));
+    all.extend(figures::steps(record));
+    all.extend(figures::training(record));
+    all.extend(figures::scores(record));
+    html! {
+        @if !all.is_empty() {
+            section { h2 { "Figures" } @for one in &all { (figure(one)) } }
+        }
+    }
+}
+
+fn figure(figure: &Figure) -> Markup {
+    let Figure { title, caption, description, width, height, marks } = figure;
+    html! {
+        figure {
+            h3 { (title) }
+            @match marks {
+                Some(marks) => div.scroll {
+                    svg.chart viewBox={ "0 0 " (width) " " (height) } width=(width) height=(height) role="img"
+                        aria-label={ (title) ". " (description) } style={ "min-width:" (width * 7 / 10) "px" } {
+                        (PreEscaped(marks))
+                    }
+                },
+                None => p { "This figure could not be drawn." },
+            }
+            figcaption { (caption) }
+        }
+    }
+}
+
+fn accuracy_part(record: &Record) -> Markup {
+    let baseline = record.baseline.as_ref().and_then(|baseline| baseline.accuracy.as_ref());
+    let mut rows: Vec<(String, &Accuracy)> = baseline.map(|one| ("baseline".to_owned(), one)).into_iter().collect();
+    let stages = record.pruned.iter().flat_map(|pruned| pruned.stages());
+    rows.extend(stages.map(|(stage, one)| (format!("pruned, {stage}"), one)));
+    let top5 = rows.iter().any(|(_, one)| one.top5.is_some());
+    let loss = rows.iter().any(|(_, one)| one.loss.is_some());
+    let on = record.data.as_ref().and_then(|data| data.evaluated_on.as_deref());
+    let caption = match on {
+        Some(on) => format!("Measured on the {on}, with 95 % intervals."),
+        None => "With 95 % intervals.".to_owned(),
+    };
+    html! {
+        @if !rows.is_empty() {
+            section {
+                h2 { "Accuracy" }
+                (table(&caption, html! {
+                    tr {
+                        th scope="col" { "model" } th.n scope="col" { "images" } th.n scope="col" { "top-1" }
+                        @if top5 { th.n scope="col" { "top-5" } }
+                        @if loss { th.n scope="col" { "loss" } }
+                    }
+                }, html! {
+                    @for (name, one) in &rows {
+                        tr {
+                            th scope="row" { (name) }
+                            td.n { (grouped(one.images)) }
+                            td.n { (proportion(&one.top1)) }
+                            @if top5 { td.n { (absent(one.top5.as_ref().map(proportion).as_deref())) } }
+                            @if loss { td.n { (absent(one.loss.map(|loss| significant(loss, 4)).as_deref())) } }
+                        }
+                    }
+                }))
+            }
+        }
+    }
+}
+
+fn latency_part(record: &Record) -> Markup {
+    html! {
+        @if !record.latency.is_empty() {
+            section {
+                h2 { "Latency" }
+                (table("Milliseconds; both models timed in turns. Reduction and speed-up with their 95 % interval.", html! {
+                    tr {
+                        @for name in ["batch", "threads"] { th.n scope="col" { (name) } }
+                        @for name in ["engine", "input", "model"] { th scope="col" { (name) } }
+                        @for name in ["samples", "median", "MAD", "min", "mean", "p90", "p99"] { th.n scope="col" { (name) } }
+                    }
+                }, html! { @for one in &record.latency { (latency_rows(one)) } }))
+                @if let Some(cpu) = &record.machine.cpu { p { "CPU: " (cpu) } }
+            }
+        }
+    }
+}
+
+fn latency_rows(one: &LatencyComparison) -> Markup {
+    let [low, high] = one.latency_reduction_interval;
+    let [least, most] = one.speedup_interval;
+    html! {
+        @for (model, stats) in [("baseline", &one.baseline), ("pruned", &one.candidate)] {
+            tr {
+                td.n { (one.batch) } td.n { (one.threads) }
+                td { (one.engine.name) " " (one.engine.version) }
+                td { (shape(&one.shape)) }
+                th scope="row" { (model) }
+                td.n { (stats.samples) }
+                @for ms in [stats.median_ms, stats.mad_ms, stats.min_ms, stats.mean_ms, stats.p90_ms, stats.p99_ms] {
+                    td.n { (significant(ms, 3)) }
+                }
+            }
+        }
+        tr.verdict {
+            td colspan="12" {
+                "Latency reduction " (plain(one.latency_reduction_percent, 1)) " % ("
+                (plain(low, 1)) " to " (plain(high, 1)) "), speed-up " (plain(one.speedup, 3)) " ("
+                (plain(least, 3)) " to " (plain(most, 3)) "): " strong { (one.verdict) }
+            }
+        }
+    }
+}
+
+fn layers_part(record: &Record) -> Markup {
+    html! {
+        @if !record.layers.is_empty() {
+            section {
+                h2 { "Layers" }
+                (table("All layers and blocks of the model that was given. A removal is exact where it is the same as \
+                        zeroing the branch.", html! {
+                    tr {
+                        @for name in ["layer", "kind", "output"] { th scope="col" { (name) } }
+                        @for name in ["parameters", "MACs"] { th.n scope="col" { (name) } }
+                        th scope="col" { "removable" } th scope="col" { "plan" }
+                    }
+                }, html! {
+                    @for layer in &record.layers {
+                        @let (verdict, reason) = removability(layer);
+                        tr.removed[layer.removed] {
+                            th.name scope="row" { (layer.name) }
+                            td { (layer.kind) }
+                            td { (absent(layer.shape.as_deref())) }
+                            td.n { (absent(layer.parameters.map(grouped).as_deref())) }
+                            td.n { (absent(layer.macs.map(grouped).as_deref())) }
+                            td.why { (verdict) @if let Some(reason) = reason { ": " (reason) } }
+                            td { @if layer.removed { "removed" } }
+                        }
+                    }
+                }))
+            }
+        }
+    }
+}
+
+fn scores_part(scores: &ScoreTable) -> Markup {
+    let accuracies = scores.rows.iter().any(|row| row.accuracy.is_some());
+    let caption = match scores.meaning.as_str() {
+        "" => "Least important first.".to_owned(),
+        meaning => format!("{meaning}. Least important first."),
+    };
+    html! {
+        section {
+            h2 { "Scores: " (scores.criterion) }
+            (table(&caption, html! {
+                tr {
+                    th scope="col" { "layer" } th.n scope="col" { "score" }
+                    @if accuracies { th.n scope="col" { "proxy accuracy" } }
+                    th scope="col" { "tie" } th scope="col" { "plan" }
+                }
+            }, html! {
+                @for row in ranked(&scores.rows) {
+                    tr.removed[row.removed] {
+                        th.name scope="row" { (row.layer) }
+                        td.n { (significant(row.score, 4)) }
+                        @if accuracies { td.n { (absent(row.accuracy.as_ref().map(proportion).as_deref())) } }
+                        td { @if row.tied_with_next { "can't be told from the next" } }
+                        td { @if row.removed { "removed" } }
+                    }
+                }
+            }))
+        }
+    }
+}
+
+fn training_part(record: &Record) -> Markup {
+    let percent = |value: Option<f64>| value.map(|value| format!("{} %", plain(value, 1)));
+    html! {
+        @if !record.training.is_empty() {
+            section {
+                h2 { "Training" }
+                (table("Every epoch.", html! {
+                    tr {
+                        th scope="col" { "stage" }
+                        @for name in ["epoch", "loss", "top-1, training", "top-1, held out", "learning rate", "seconds"] {
+                            th.n scope="col" { (name) }
+                        }
+                    }
+                }, html! {
+                    @for epoch in &record.training {
+                        tr {
+                            th scope="row" { (epoch.stage) }
+                            td.n { (epoch.epoch) }
+                            td.n { (significant(epoch.loss, 4)) }
+                            td.n { (absent(percent(epoch.train_top1).as_deref())) }
+                            td.n { (absent(percent(epoch.held_out_top1).as_deref())) }
+                            td.n { (absent(epoch.learning_rate.map(|rate| significant(rate, 3)).as_deref())) }
+                            td.n { (absent(epoch.seconds.map(|seconds| significant(seconds, 3)).as_deref())) }
+                        }
+                    }
+                }))
+            }
+        }
+    }
+}
+
+fn circumstances_part(record: &Record) -> Markup {
+    let known = record.circumstances();
+    html! {
+        @if !known.is_empty() || !record.settings.is_null() {
+            section {
+                h2 { "Circumstances" }
+                dl { @for (name, value) in &known { dt { (name) } dd { (value) } } }
+                @if !record.settings.is_null() {
+                    details {
+                        summary { "Settings" }
+                        pre { (format!("{:#}", record.settings)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn table(caption: &str, head: Markup, body: Markup) -> Markup {
+    html! {
+        div.scroll { table { caption { (caption) } thead { (head) } tbody { (body) } } }
+    }
+}
+
+/// The text, or a mark that says that there is none.
+fn absent(text: Option<&str>) -> Markup {
+    match text {
+        Some(text) => html! { (text) },
+        None => html! { span.absent title="not measured" { "–" } },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::LayerRow;
+    use crate::report::samples;
+
+    #[test]
+    fn the_same_record_gives_the_same_page() {
+        let record = samples::realistic();
+        let again = Record::from_json(&record.to_json()).unwrap();
+        assert_eq!(html(&record), html(&record.clone()));
+        assert_eq!(html(&record), html(&again));
+    }
+
+    #[test]
+    fn the_page_needs_nothing_from_outside() {
+        let page = html(&samples::realistic());
+        for outside in ["http:", "https:", "//", "src=", "href=", "url(", "@import", "<script"] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+    }
+
+    #[test]
+    fn names_and_settings_are_escaped() {
+        let mut record = samples::small();
+        record.layers[0].name = "<img onerror=x>|&\"\n'".to_owned();
+        record.model.path = "</title><b>".to_owned();
+        record.settings = serde_json::json!({ "</pre><i>": "</script>" });
+        let page = html(&record);
+        for raw in ["<img", "<b>", "<i>", "</script>"] {
+            assert!(!page.contains(raw), "{raw}");
+        }
+        assert!(page.contains("&lt;img onerror=x&gt;|&amp;&quot;"), "{page}");
+    }
+
+    #[test]
+    fn absent_parts_are_left_out() {
+        let page = html(&Record { complete: true, ..Record::default() });
+        let body = page.split_once("<body>").unwrap().1;
+        assert_eq!(
+            body,
+            "<main><header><h1>Layer pruning</h1><p class=\"headline\">Nothing was removed.</p></header></main>\
+             </body></html>\n"
+        );
+    }
+
+    #[test]
+    fn a_count_that_is_not_known_is_not_zero() {
+        let layer = LayerRow { name: "a".to_owned(), ..LayerRow::default() };
+        let page = html(&Record { layers: vec![layer], ..Record::default() });
+        assert!(page.contains("<td class=\"n\"><span class=\"absent\" title=\"not measured\">–</span></td>"), "{page}");
+    }
+
+    #[test]
+    fn every_figure_says_what_it_shows_and_every_table_has_a_caption() {
+        let page = html(&samples::realistic());
+        assert_eq!(page.matches("<svg").count(), page.matches("role=\"img\" aria-label=\"").count());
+        assert_eq!(page.matches("<svg").count(), 7);
+        assert_eq!(page.matches("<table>").count(), page.matches("<caption>").count());
+    }
+}

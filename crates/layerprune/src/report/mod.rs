@@ -1,0 +1,50 @@
+//! What a record looks like to people: pure functions from `&Record` to text. The same record gives the same bytes.
+//!
+//! What is absent from the record is left out, never shown as zero.
+
+mod csv;
+mod figures;
+mod headline;
+mod html;
+mod markdown;
+mod plot;
+
+pub use csv::csv;
+pub use headline::headline;
+pub use html::html;
+pub use markdown::markdown;
+
+use crate::record::{LayerRow, Record, ScoreRow};
+
+/// `removable: bypass`, `no: it changes the resolution`: whether and how a layer can go, or why not.
+fn removability(layer: &LayerRow) -> (String, Option<&str>) {
+    let verdict = match &layer.way {
+        Some(way) if layer.exact => format!("{way}, exact"),
+        Some(way) => format!("{way}, not exact"),
+        None => "no".to_owned(),
+    };
+    (verdict, layer.reason.as_deref())
+}
+
+/// Rows from the least to the most important, scores that aren't finite last; equal ones stay in the model's order.
+fn ranked(rows: &[ScoreRow]) -> Vec<&ScoreRow> {
+    let mut rows: Vec<_> = rows.iter().collect();
+    rows.sort_by(|a, b| match (a.score.is_finite(), b.score.is_finite()) {
+        (true, true) => a.score.total_cmp(&b.score),
+        (a, b) => b.cmp(&a),
+    });
+    rows
+}
+
+/// Every warning of the record with what it is about, the run's own first.
+fn warnings(record: &Record) -> Vec<String> {
+    let mut warnings = record.warnings.clone();
+    for one in &record.latency {
+        let about = crate::record::format::circumstances(one, &record.latency);
+        warnings.extend(one.warnings.iter().map(|warning| format!("latency, {about}: {warning}")));
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod samples;

@@ -1,0 +1,6 @@
+//! Integration tests of the library, one binary.
+
+mod layering;
+mod oracle;
+mod roundtrip;
+mod units;

@@ -1,0 +1,136 @@
+//! Cutting equals masking: for random nets and random plans, the cut model gives what the whole model gives with the
+//! same units switched off by their weights, run by an engine that is not ours on the bytes that we wrote.
+
+use std::collections::BTreeSet;
+
+use layerprune::analysis::{Kind, Units, Way};
+use layerprune::onnx::Model;
+use layerprune::plan::{self, Constraints, Plan};
+use layerprune::stats::SplitMix;
+use layerprune::surgery;
+use layerprune_infer::{Session, SessionOptions};
+use layerprune_testing::{bottleneck_net, mask, mobilenet_v1, mobilenet_v2, resnet, vgg};
+use proptest::prelude::*;
+
+fn any_way() -> Constraints {
+    Constraints { ways: BTreeSet::from([Way::Bypass, Way::DropBranch]), ..Constraints::default() }
+}
+
+/// A random selection of what can be removed, by a random way of those that each unit offers.
+fn random_plan(units: &Units, seed: u64) -> Plan {
+    let mut random = SplitMix::new(seed);
+    let mut removed = Vec::new();
+    for unit in &units.units {
+        if random.below(2) == 0 && !unit.removals.is_empty() {
+            let way = unit.removals[random.below(unit.removals.len())].way;
+            removed.push(plan::PlannedRemoval { unit: unit.name.clone(), way });
+        }
+    }
+    plan::of(units, None, "at random".to_owned(), removed)
+}
+
+fn run(model: &Model, size: usize, seed: u64) -> Vec<f32> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.onnx");
+    model.write(&path).unwrap();
+    let model = Model::read(&path).unwrap();
+    let mut random = SplitMix::new(seed);
+    let images: Vec<f32> = (0..2 * 3 * size * size).map(|_| random.normal() as f32).collect();
+    let session = Session::load(&model, &SessionOptions { threads: 1, ..Default::default() }).unwrap();
+    session.run(&images, [2, 3, size, size]).unwrap().output(0).data.clone()
+}
+
+fn assert_close(a: &[f32], b: &[f32]) {
+    let scale = b.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+    assert!(scale > 0.0, "the reference gives nothing but zeros");
+    let largest = a.iter().zip(b).fold(0.0_f32, |largest, (x, y)| largest.max((x - y).abs()));
+    assert!(largest <= 1e-4 * scale, "largest difference {largest} at a scale of {scale}");
+}
+
+fn check(model: &Model, size: usize, seed: u64) -> usize {
+    let units = Units::find(model, &Default::default()).unwrap();
+    let plan = random_plan(&units, seed);
+    let cut = surgery::apply(model, &units, &plan).unwrap();
+    let masked = mask(model, &units, &plan);
+    assert_close(&run(&cut, size, seed), &run(&masked, size, seed));
+    let counted = Units::find(&cut, &Default::default()).unwrap().costs.total();
+    assert_eq!(counted, plan.after, "predicted cost is counted cost");
+    plan.removed.len()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(24) })]
+
+    #[test]
+    fn cutting_blocks_of_a_residual_net_equals_masking(seed: u64, blocks in 1..4_usize, stages in 1..4_usize) {
+        let widths: Vec<usize> = (0..stages).map(|stage| 4 << stage).collect();
+        check(&resnet(seed, [3, 12, 12], 1, &widths, blocks, 4), 12, seed);
+    }
+
+    #[test]
+    fn cutting_bottlenecks_equals_masking(seed: u64, blocks in 1..4_usize) {
+        check(&bottleneck_net(seed, 8, 4, blocks), 8, seed);
+    }
+
+    #[test]
+    fn cutting_inverted_residuals_equals_masking(seed: u64) {
+        check(&mobilenet_v2(seed, 12, &[(8, 1), (12, 2), (12, 1), (12, 1)]), 12, seed);
+    }
+
+    #[test]
+    fn cutting_layers_of_a_chain_equals_passing_through(seed: u64) {
+        check(&vgg(seed, 8, &[6, 6, 0, 8, 8, 8], 3), 8, seed);
+        check(&mobilenet_v1(seed, 8, &[(8, 1), (16, 2), (16, 1)]), 8, seed);
+    }
+}
+
+#[test]
+fn plans_apply_together_as_one_after_the_other() {
+    let model = resnet(5, [3, 12, 12], 1, &[4, 8], 3, 4);
+    let units = Units::find(&model, &Default::default()).unwrap();
+    let both = plan::named(&units, &["layer1.0".to_owned(), "layer2.1".to_owned()], &any_way()).unwrap();
+    let together = surgery::apply(&model, &units, &both).unwrap();
+    let mut one_by_one = model;
+    for name in ["layer1.0", "layer2.1"] {
+        let units = Units::find(&one_by_one, &Default::default()).unwrap();
+        let plan = plan::named(&units, &[name.to_owned()], &any_way()).unwrap();
+        one_by_one = surgery::apply(&one_by_one, &units, &plan).unwrap();
+    }
+    assert_eq!(together.to_bytes(), one_by_one.to_bytes());
+}
+
+#[test]
+fn the_empty_plan_changes_nothing() {
+    let model = mobilenet_v2(1, 12, &[(8, 1), (12, 2)]);
+    let units = Units::find(&model, &Default::default()).unwrap();
+    let plan = plan::named(&units, &[], &any_way()).unwrap();
+    assert_eq!(surgery::apply(&model, &units, &plan).unwrap(), model);
+}
+
+#[test]
+fn a_plan_for_another_model_is_refused() {
+    let (model, other) = (resnet(1, [3, 8, 8], 1, &[4], 2, 3), resnet(2, [3, 8, 8], 1, &[4], 2, 3));
+    let units = Units::find(&model, &Default::default()).unwrap();
+    let plan = plan::named(&Units::find(&other, &Default::default()).unwrap(), &["layer1.0".to_owned()], &any_way());
+    let error = surgery::apply(&model, &units, &plan.unwrap()).unwrap_err();
+    assert!(error.to_string().starts_with("the plan was made for another model (digest "), "{error}");
+}
+
+#[test]
+fn dropping_the_branch_of_a_down_sampling_block_keeps_its_projection() {
+    let model = resnet(3, [3, 12, 12], 1, &[4, 8], 2, 4);
+    let units = Units::find(&model, &Default::default()).unwrap();
+    let unit = units.named("layer2.0").unwrap();
+    assert_eq!((unit.kind, unit.removals.len(), unit.removals[0].way), (Kind::Block, 1, Way::DropBranch));
+    let plan = plan::named(&units, &["layer2.0".to_owned()], &any_way()).unwrap();
+    let cut = surgery::apply(&model, &units, &plan).unwrap();
+    let names: Vec<&str> = cut.graph.nodes().map(|(_, node)| node.name()).filter(|n| n.contains("layer2.0")).collect();
+    assert_eq!(
+        names,
+        [
+            "/layer2/layer2.0/downsample/downsample.0/Conv",
+            "/layer2/layer2.0/downsample/downsample.1/BatchNormalization",
+            "/layer2/layer2.0/relu2"
+        ]
+    );
+}

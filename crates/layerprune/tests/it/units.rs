@@ -1,0 +1,148 @@
+//! What can be removed from nets of each class, and the reasons for the rest.
+
+use layerprune::analysis::{Kind, Units};
+use layerprune::onnx::Model;
+use layerprune_testing::{Builder, bottleneck_net, mobilenet_v1, mobilenet_v2, resnet, vgg};
+
+/// `name: what happens to it`, a line each.
+fn verdicts(model: &Model) -> Vec<String> {
+    let units = Units::find(model, &Default::default()).unwrap();
+    let verdict = |unit: &layerprune::analysis::Unit| {
+        let ways: Vec<String> = unit.removals.iter().map(|removal| format!("{:?}", removal.way)).collect();
+        let reason = unit.reason.as_deref().map(|reason| format!("; {reason}")).unwrap_or_default();
+        format!("{}: {}{reason}", unit.name, ways.join(" "))
+    };
+    units.units.iter().map(verdict).collect()
+}
+
+#[test]
+fn a_residual_net_gives_its_blocks_and_the_down_sampling_one_only_its_branch() {
+    assert_eq!(
+        verdicts(&resnet(0, [3, 16, 16], 1, &[4, 8], 2, 3)),
+        [
+            "conv1: ; it is the stem: it changes channels: N×3×16×16 into N×4×16×16",
+            "layer1.0: Bypass",
+            "layer1.1: Bypass",
+            "layer2.0: DropBranch; it changes channels and resolution: N×4×16×16 into N×8×8×8 \
+             (shortcut: Conv + BatchNormalization)",
+            "layer2.1: Bypass",
+            "fc: ; its exit `/fc/Gemm_output_0` is a graph output",
+        ]
+    );
+}
+
+#[test]
+fn a_bottleneck_is_scored_by_the_two_convolutions_whose_channels_end_in_it() {
+    let model = bottleneck_net(0, 8, 4, 2);
+    let units = Units::find(&model, &Default::default()).unwrap();
+    let scored: Vec<String> = units.named("layer1.1").unwrap().scored.iter().map(|&id| model.graph.label(id)).collect();
+    assert_eq!(scored, ["/layer1/layer1.1/conv1/Conv", "/layer1/layer1.1/conv2/Conv"]);
+}
+
+#[test]
+fn a_chain_gives_the_layers_that_keep_their_shape() {
+    assert_eq!(
+        verdicts(&vgg(0, 8, &[6, 6, 0, 8, 8], 3)),
+        [
+            "features.0: ; it is the stem: it changes channels: N×3×8×8 into N×6×8×8",
+            "features.1: Bypass",
+            "features.3: ; it changes channels: N×6×4×4 into N×8×4×4",
+            "features.4: Bypass",
+            "fc: ; its exit `/fc/Gemm_output_0` is a graph output",
+        ]
+    );
+}
+
+#[test]
+fn a_depthwise_separable_pair_is_one_layer() {
+    let verdicts = verdicts(&mobilenet_v1(0, 8, &[(8, 1), (16, 2), (16, 1)]));
+    assert_eq!(verdicts.len(), 5, "{verdicts:?}");
+    assert_eq!(verdicts[1], "model.0.0: Bypass");
+    assert_eq!(verdicts[2], "model.1.0: ; it changes channels and resolution: N×8×8×8 into N×16×4×4");
+}
+
+#[test]
+fn inverted_residuals_with_a_shortcut_are_blocks_and_exact() {
+    let units = Units::find(&mobilenet_v2(0, 12, &[(8, 1), (12, 2), (12, 1)]), &Default::default()).unwrap();
+    let blocks: Vec<_> = units.units.iter().filter(|unit| unit.kind == Kind::Block).collect();
+    assert_eq!(blocks.iter().map(|unit| unit.name.as_str()).collect::<Vec<_>>(), ["features.1", "features.3"]);
+    assert!(blocks.iter().all(|unit| unit.removals[0].exact));
+}
+
+/// A block with squeeze-and-excitation, whose entry several nodes of the branch depend on twice.
+#[test]
+fn a_gate_inside_a_branch_goes_with_its_block() {
+    let mut net = Builder::new(1);
+    let x = net.input("input", &[4, 8, 8]);
+    let stem = net.conv("/stem", &x, [4, 4], 3, 1, 1);
+    let stem = net.node("Relu", "/stem/Relu", &[&stem], vec![]);
+    let y = net.conv("/block/conv1", &stem, [4, 4], 3, 1, 1);
+    let squeezed = net.node("GlobalAveragePool", "/block/se/pool/GlobalAveragePool", &[&y], vec![]);
+    let gate = net.conv("/block/se/conv", &squeezed, [4, 4], 1, 1, 1);
+    let gate = net.node("Sigmoid", "/block/se/Sigmoid", &[&gate], vec![]);
+    let gated = net.node("Mul", "/block/Mul", &[&y, &gate], vec![]);
+    let sum = net.node("Add", "/block/Add", &[&gated, &stem], vec![]);
+    let out = net.conv("/head", &sum, [4, 2], 1, 1, 1);
+    net.output(&out);
+    let verdicts = verdicts(&net.build());
+    assert_eq!(verdicts[1], "block: Bypass");
+}
+
+#[test]
+fn a_value_inside_a_branch_that_is_read_outside_keeps_the_block() {
+    let mut net = Builder::new(1);
+    let x = net.input("input", &[4, 8, 8]);
+    let y = net.conv("/block/conv1", &x, [4, 4], 3, 1, 1);
+    let z = net.conv("/block/conv2", &y, [4, 4], 3, 1, 1);
+    let sum = net.node("Add", "/block/Add", &[&z, &x], vec![]);
+    let both = net.node("Mul", "/Mul", &[&sum, &y], vec![]);
+    let out = net.conv("/head", &both, [4, 2], 1, 1, 1);
+    net.output(&out);
+    let verdicts = verdicts(&net.build());
+    assert_eq!(verdicts[0], "block: ; `/block/conv1/Conv_output_0` inside it is also read outside, by `/Mul`");
+}
+
+#[test]
+fn an_unknown_operator_in_a_branch_is_a_barrier_with_a_reason() {
+    let mut net = Builder::new(1);
+    let x = net.input("input", &[4, 8, 8]);
+    let y = net.conv("/block/conv1", &x, [4, 4], 3, 1, 1);
+    let y = net.node("Frobnicate", "/block/Frobnicate", &[&y], vec![]);
+    let sum = net.node("Add", "/block/Add", &[&y, &x], vec![]);
+    let out = net.conv("/head", &sum, [4, 2], 1, 1, 1);
+    net.output(&out);
+    let model = net.build();
+    assert_eq!(verdicts(&model)[0], "block: ; it holds `/block/Frobnicate`, which is a barrier");
+    let barriers = Units::find(&model, &Default::default()).unwrap().rows(&model.graph).barriers;
+    assert_eq!(barriers[0].reason, "operator `Frobnicate` is not known");
+}
+
+#[test]
+fn a_sum_that_is_a_graph_output_keeps_its_block() {
+    let mut net = Builder::new(1);
+    let x = net.input("input", &[4, 8, 8]);
+    let y = net.conv("/block/conv1", &x, [4, 4], 3, 1, 1);
+    let sum = net.node("Add", "/block/Add", &[&y, &x], vec![]);
+    net.output(&sum);
+    assert_eq!(verdicts(&net.build())[0], "block: ; its sum `/block/Add_output_0` is a graph output");
+}
+
+#[test]
+fn open_map_sizes_keep_a_chain_layer_whose_shape_is_certain_anyway() {
+    let mut net = Builder::new(1);
+    let x = net.input("input", &[4, 8, 8]);
+    let y = net.conv("/a", &x, [4, 4], 3, 1, 1);
+    let y = net.conv("/b", &y, [4, 4], 3, 1, 1);
+    net.output(&y);
+    let mut proto = net.build();
+    let mut info = proto.graph.inputs()[0].info.clone();
+    use layerprune::proto::{tensor_shape_proto::dimension::Value, type_proto};
+    if let Some(type_proto::Value::TensorType(tensor)) = info.r#type.as_mut().and_then(|kind| kind.value.as_mut()) {
+        for (axis, name) in [(2, "H"), (3, "W")] {
+            tensor.shape.as_mut().unwrap().dim[axis].value = Some(Value::DimParam(name.to_owned()));
+        }
+    }
+    let value = proto.graph.value_named("input").unwrap();
+    proto.graph.redeclare_input(value, info);
+    assert_eq!(verdicts(&proto)[0], "a: Bypass");
+}
