@@ -6,6 +6,7 @@ mod data;
 mod demo;
 mod hint;
 mod interrupt;
+mod job;
 mod latency;
 mod model;
 mod output;
@@ -34,6 +35,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     interrupt::install();
     let global = &cli.global;
+    if let Some(threads) = global.threads {
+        // Fails only where a pool exists already, which nothing before this line makes.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads)).build_global();
+    }
     let done = match &cli.command {
         Command::Inspect(args) => commands::inspect::run(args, global),
         Command::Score(args) => commands::score::run(args, global),

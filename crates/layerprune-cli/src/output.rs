@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use layerprune::files;
 use serde::Serialize;
 
 use crate::args::{Format, Global};
@@ -27,15 +28,9 @@ pub(crate) fn print_text(text: &str) -> Result<()> {
     }
 }
 
-/// Writes `text` to `path` in one step: a temporary file beside it takes its place when complete.
+/// Writes `text` to `path` in one step.
 pub(crate) fn write_file(path: &Path, text: &str) -> Result<()> {
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let context = || format!("cannot write `{}`", path.display());
-    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(context)?;
-    file.write_all(text.as_bytes()).with_context(context)?;
-    file.as_file().sync_all().with_context(context)?;
-    file.persist(path).map_err(|error| error.error).with_context(context)?;
-    Ok(())
+    files::replace(path, text.as_bytes()).with_context(|| format!("cannot write `{}`", path.display()))
 }
 
 /// How a column is set.

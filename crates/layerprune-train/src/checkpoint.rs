@@ -155,12 +155,11 @@ impl Checkpoint {
         }
         same_settings(&self.header.settings, settings)?;
         let places = places(session);
-        let matches =
-            |((name, dims, moves), (place, velocity)): (&(String, Vec<usize>, bool), &(usize, Option<usize>))| {
+        let equal = places.len() == self.header.weights.len()
+            && self.header.weights.iter().zip(&places).all(|((name, dims, moves), (place, velocity))| {
                 let weight = &session.weights.0[*place];
                 *name == weight.name && *dims == weight.dims && *moves == velocity.is_some()
-            };
-        let equal = places.len() == self.header.weights.len() && self.header.weights.iter().zip(&places).all(matches);
+            });
         if !equal || self.header.numbers() != Some(self.data.len()) {
             return Err(CheckpointError::OtherWeights);
         }

@@ -58,4 +58,6 @@ pub use initialize::initialize;
 pub use lower::supported_ops;
 pub use recalibrate::recalibrate;
 pub use settings::{Schedule, Settings};
+#[doc(hidden)]
+pub use train::Stepper;
 pub use train::{Batches, EpochDone, EpochSummary, Event, Outcome, StepDone, train};

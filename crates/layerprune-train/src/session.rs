@@ -24,6 +24,8 @@ pub(crate) struct Session {
     /// Places of the trained weights, and what moves each.
     pub(crate) trained: Vec<usize>,
     pub(crate) velocity: Vec<Vec<f32>>,
+    /// Whether burn's own operations take the place of this crate's kernels.
+    pub(crate) reference: bool,
 }
 
 impl Session {
@@ -33,7 +35,7 @@ impl Session {
         let (program, weights) = Program::new(&graph)?;
         let trained = weights.with_role(Role::Trained);
         let velocity = trained.iter().map(|&place| vec![0.0; weights.floats(place).len()]).collect();
-        Ok(Self { graph, program, weights, trained, velocity })
+        Ok(Self { graph, program, weights, trained, velocity, reference: false })
     }
 
     /// The model with the weights as they now are.
@@ -61,6 +63,7 @@ impl Session {
     ) -> Result<Loss, TrainError> {
         let mode = Mode::Train { frozen: settings.freeze_batch_norm_stats };
         let mut run = self.run(batch, mode)?.with_dropout(settings.seed, at.0, at.1);
+        run.reference = self.reference;
         let images = Value::R4(kernel::from_vec(batch.images.clone(), batch.shape)).autodiff();
         let scores = self.class_scores(batch, images, &mut run)?;
         let loss = cross_entropy(&kernel::to_vec(scores.clone()), &batch.labels);

@@ -146,6 +146,24 @@ pub fn train(
     Ok(Outcome { model: session.model(model)?, finished: true, epochs })
 }
 
+/// Single steps, for benchmarks: with this crate's kernels, or with burn's own operations in their place.
+#[doc(hidden)]
+pub struct Stepper(Session);
+
+impl Stepper {
+    #[allow(missing_docs, clippy::missing_errors_doc)]
+    pub fn new(model: &Model, reference: bool) -> Result<Self, TrainError> {
+        let mut session = Session::new(model)?;
+        session.reference = reference;
+        Ok(Self(session))
+    }
+
+    #[allow(missing_docs, clippy::missing_errors_doc)]
+    pub fn step(&mut self, batch: &Batch, settings: &Settings) -> Result<f64, TrainError> {
+        Ok(self.0.step(batch, settings, settings.learning_rate, (0, 0))?.sum / batch.labels.len() as f64)
+    }
+}
+
 /// One epoch; `None` where the observer stopped it.
 fn run_epoch(
     session: &mut Session,

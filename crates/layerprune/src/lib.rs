@@ -6,6 +6,7 @@ pub mod batch;
 pub mod cost;
 pub mod criteria;
 pub mod evidence;
+pub mod files;
 pub mod graph;
 pub mod onnx;
 pub mod ops;

@@ -9,7 +9,7 @@ use crate::proto::tensor_proto::DataType;
 use crate::proto::tensor_shape_proto::dimension;
 use crate::proto::type_proto;
 
-/// Shapes that the user gives for graph inputs, by input name.
+/// Shapes that the user gives for graph inputs, by input name. A size given for a symbol holds for all its places.
 pub type InputShapes = BTreeMap<String, Vec<usize>>;
 
 /// What is known of every value of a graph.
@@ -73,12 +73,17 @@ impl Shapes {
 /// Where `given` does not fit the model's inputs.
 pub fn infer(graph: &Graph, given: &InputShapes) -> Result<Shapes, ShapeError> {
     let mut shapes = Shapes { facts: vec![Fact::default(); graph.value_capacity()], barriers: BTreeMap::new() };
-    let declared: BTreeMap<ValueId, Fact> =
-        graph.declared().iter().chain(graph.outputs()).map(|port| (port.value, declared_fact(port))).collect();
+    let sizes = give(graph, given)?;
+    let declared = |port: &Port| bound(declared_fact(port), &sizes);
     for port in graph.inputs() {
-        shapes.facts[port.value.index()] = declared_fact(port);
+        let fact = declared(port);
+        shapes.facts[port.value.index()] = match given.get(graph.value_name(port.value)) {
+            Some(given) => Fact::new(fact.data_type, Some(given.iter().map(|&size| Dim::Known(size)).collect())),
+            None => fact,
+        };
     }
-    give(graph, given, &mut shapes)?;
+    let declared: BTreeMap<ValueId, Fact> =
+        graph.declared().iter().chain(graph.outputs()).map(|port| (port.value, declared(port))).collect();
     for &value in graph.initializers() {
         if let Some(stored) = graph.initializer(value) {
             shapes.facts[value.index()] = Fact::of_stored(Arc::clone(stored));
@@ -101,25 +106,41 @@ pub fn infer(graph: &Graph, given: &InputShapes) -> Result<Shapes, ShapeError> {
     Ok(shapes)
 }
 
-fn give(graph: &Graph, given: &InputShapes, shapes: &mut Shapes) -> Result<(), ShapeError> {
+/// Checks the given shapes against the declared ones; the sizes that they give to symbols.
+fn give(graph: &Graph, given: &InputShapes) -> Result<BTreeMap<Arc<str>, usize>, ShapeError> {
+    let mut named = BTreeMap::new();
     for (name, sizes) in given {
         let port = graph.inputs().iter().find(|port| graph.value_name(port.value) == name);
         let Some(port) = port else {
             let names: Vec<_> = graph.fed_inputs().map(|port| format!("`{}`", graph.value_name(port.value))).collect();
             return Err(ShapeError::NoSuchInput { name: name.clone(), known: names.join(", ") });
         };
-        let fact = &mut shapes.facts[port.value.index()];
-        let fits = fact.shape.as_ref().is_none_or(|dims| {
-            dims.len() == sizes.len()
-                && dims.iter().zip(sizes).all(|(dim, size)| dim.known().is_none_or(|known| known == *size))
-        });
+        let Some(dims) = declared_fact(port).shape else { continue };
+        let before = named.clone();
+        let fits = dims.len() == sizes.len()
+            && dims.iter().zip(sizes).all(|(dim, &size)| match dim {
+                Dim::Known(known) => *known == size,
+                Dim::Symbol(symbol) => *named.entry(symbol.clone()).or_insert(size) == size,
+                Dim::Unknown => true,
+            });
         if !fits {
-            let declared = fact.shape_text();
+            let declared = bound(declared_fact(port), &before).shape_text();
             return Err(ShapeError::Contradiction { name: name.clone(), declared, given: sizes.clone() });
         }
-        fact.shape = Some(sizes.iter().map(|&size| Dim::Known(size)).collect());
     }
-    Ok(())
+    Ok(named)
+}
+
+/// `fact` with numbers for the symbols in `sizes`.
+fn bound(mut fact: Fact, sizes: &BTreeMap<Arc<str>, usize>) -> Fact {
+    for dim in fact.shape.iter_mut().flatten() {
+        if let Dim::Symbol(symbol) = dim
+            && let Some(&size) = sizes.get(symbol)
+        {
+            *dim = Dim::Known(size);
+        }
+    }
+    fact
 }
 
 /// Fills what the rule left open with what the file declares.
@@ -155,3 +176,6 @@ fn declared_fact(port: &Port) -> Fact {
     let shape = tensor.shape.as_ref().map(|shape| shape.dim.iter().map(dim).collect());
     Fact::new(DataType::try_from(tensor.elem_type()).ok(), shape)
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use super::matmul::{Matrix, multiply};
 /// Over how many parts of the batch the weight gradient is summed.
 const PARTS: usize = 8;
 /// Images are put into one matrix product until it has this many columns.
-const COLUMNS: usize = 256;
+const COLUMNS: usize = 64;
 
 /// How a kernel moves over an image. Pairs are height and width; pads are top, left, bottom, right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,6 +12,7 @@ mod matmul;
 mod norm;
 mod ops;
 mod pool;
+pub(crate) mod reference;
 mod sum;
 
 pub(crate) use buffer::Buffer;

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use rayon::prelude::*;
 
 use super::fill::filled;
-use super::sum::{fold2, total};
+use super::sum::{fold2, rectified, total};
 
 /// Sizes: images, channels, elements of a plane.
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +72,7 @@ pub(super) fn forward(sizes: Sizes, x: &[f32], affine: &Affine) -> Vec<f32> {
                 let pairs = y.iter_mut().zip(x);
                 if affine.relu {
                     pairs.for_each(|(y, x)| {
-                        y.write((x * factor + offset).max(0.0));
+                        y.write(rectified(x * factor + offset));
                     });
                 } else {
                     pairs.for_each(|(y, x)| {

@@ -171,6 +171,9 @@ fn conv_backward(state: ([FlexTensor; 2], Conv), dy: &FlexTensor, x: Id, weight:
     }
 }
 
+/// Mean and biased variance of each channel.
+pub(crate) type BatchMoments = (Vec<f32>, Vec<f32>);
+
 /// What a batch normalisation normalises with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Statistics<'a> {
@@ -189,7 +192,7 @@ pub(crate) fn batch_norm(
     statistics: Statistics<'_>,
     epsilon: f32,
     relu: bool,
-) -> (Tensor<4>, Option<(Vec<f32>, Vec<f32>)>) {
+) -> (Tensor<4>, Option<BatchMoments>) {
     let [images, channels, height, width] = x.dims();
     let sizes = Sizes { images, channels, area: height * width };
     let mut batch = None;
@@ -253,7 +256,7 @@ pub(crate) fn add_relu(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
         [a, b],
         |values| {
             let [a, b] = &values;
-            let y = sum::zip_map(elements(a), elements(b), |a, b| (a + b).max(0.0));
+            let y = sum::zip_map(elements(a), elements(b), |a, b| sum::rectified(a + b));
             // The sum's sign is all that the derivative needs; the output, which lives anyway, has it.
             let y = primitive(y, &dims);
             (y.clone(), y)

@@ -44,6 +44,12 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     sum
 }
 
+/// `max(x, 0)` that keeps a NaN, so that divergence reaches the loss.
+#[inline(always)]
+pub(super) fn rectified(x: f32) -> f32 {
+    if x < 0.0 { 0.0 } else { x }
+}
+
 /// `f` of each pair of elements.
 pub(super) fn zip_map(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
     assert_eq!(a.len(), b.len(), "element-wise operands must have one length");

@@ -199,3 +199,11 @@ fn add_relu_agrees_with_burn() {
     assert_close("dx", &to_vec(x.grad(&ours).unwrap()), &to_vec(x.grad(&theirs).unwrap()));
     assert_close("dz", &to_vec(z.grad(&ours).unwrap()), &to_vec(z.grad(&theirs).unwrap()));
 }
+
+#[test]
+fn a_rectified_sum_keeps_what_is_no_number() {
+    let x = from_vec(vec![f32::NAN, 1.0, -1.0, 0.0], [1, 1, 2, 2]);
+    let y = to_vec(add_relu(x, from_vec(vec![0.0; 4], [1, 1, 2, 2])));
+    assert!(y[0].is_nan());
+    assert_eq!(y[1..], [1.0, 0.0, 0.0]);
+}

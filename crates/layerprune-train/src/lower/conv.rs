@@ -33,10 +33,10 @@ impl AutoPad {
         if self == Self::Given {
             return window;
         }
-        for axis in 0..2 {
+        for (axis, &size) in size.iter().enumerate() {
             let reach = window.dilation[axis] * (window.kernel[axis] - 1) + 1;
-            let output = size[axis].div_ceil(window.stride[axis]);
-            let total = ((output.max(1) - 1) * window.stride[axis] + reach).saturating_sub(size[axis]);
+            let output = size.div_ceil(window.stride[axis]);
+            let total = ((output.max(1) - 1) * window.stride[axis] + reach).saturating_sub(size);
             let (less, more) = (total / 2, total.div_ceil(2));
             let (begin, end) = if self == Self::SameUpper { (less, more) } else { (more, less) };
             (window.pads[axis], window.pads[axis + 2]) = (begin, end);
@@ -77,6 +77,7 @@ pub(super) fn conv(call: &mut Call<'_>) -> Result<Op, Fault> {
         let output = window.output([height, width]).filter(|output| output.iter().all(|&size| size > 0));
         let output = output.ok_or_else(|| Fault(format!("its {kh}×{kw} kernel does not fit {height}×{width}")))?;
         let sizes = Conv { batch, channels, size: [height, width], filters, output, groups, window };
-        Ok(crate::value::Value::R4(kernel::conv(sizes, x, weight, bias)))
+        let conv = if frame.run.reference { kernel::reference::conv } else { kernel::conv };
+        Ok(crate::value::Value::R4(conv(sizes, x, weight, bias)))
     }))
 }

@@ -20,7 +20,10 @@ pub(super) fn add(call: &mut Call<'_>) -> Result<Op, Fault> {
     Ok(one(|frame| {
         let (a, b) = (frame.take(0)?, frame.take(1)?);
         match (a, b) {
-            (Value::R4(a), Value::R4(b)) if a.dims() == b.dims() => Ok(Value::R4(kernel::add_relu(a, b))),
+            (Value::R4(a), Value::R4(b)) if a.dims() == b.dims() => {
+                let add_relu = if frame.run.reference { kernel::reference::add_relu } else { kernel::add_relu };
+                Ok(Value::R4(add_relu(a, b)))
+            }
             (a, b) => {
                 let sum = binary(Arithmetic::Add, a, b)?;
                 Ok(crate::value::same_rank!(

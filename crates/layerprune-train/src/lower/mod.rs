@@ -91,7 +91,6 @@ const TABLE: &[Entry] = &[
 ];
 
 /// The op types that training knows, in alphabetical order.
-#[must_use]
 pub fn supported_ops() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|entry| entry.op_type)
 }

@@ -26,7 +26,7 @@ fn rule(call: &mut Call<'_>, count_pads: bool, pool: Kernel) -> Result<Op, Fault
     let ceil = call.int("ceil_mode", 0)? != 0;
     let (auto_pad, pads) = pads(call)?;
     if auto_pad == super::conv::AutoPad::Given
-        && (0..4).any(|side| pads[side] >= dilation[side % 2] * (kernel[side % 2] - 1) + 1)
+        && (0..4).any(|side| pads[side] > dilation[side % 2] * (kernel[side % 2] - 1))
     {
         return Err(Fault(format!("pads {pads:?} are not smaller than the kernel {kernel:?}")));
     }

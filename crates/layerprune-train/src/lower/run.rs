@@ -33,6 +33,8 @@ pub(crate) struct Batch {
 /// One pass over one batch.
 pub(crate) struct Run<'a> {
     pub(crate) mode: Mode,
+    /// Whether burn's own operations take the place of this crate's kernels.
+    pub(crate) reference: bool,
     pub(crate) weights: &'a Weights,
     /// The weights as values, made at their first use.
     values: Vec<Option<Value>>,
@@ -48,7 +50,7 @@ impl<'a> Run<'a> {
     pub(crate) fn new(mode: Mode, weights: &'a Weights, images: usize, declared_images: Option<usize>) -> Self {
         let values = (0..weights.0.len()).map(|_| None).collect();
         let dropout = ChaCha8Rng::seed_from_u64(0);
-        Self { mode, weights, values, batches: Vec::new(), dropout, images, declared_images }
+        Self { mode, reference: false, weights, values, batches: Vec::new(), dropout, images, declared_images }
     }
 
     /// Draws dropout from `seed`, at a place that epoch and step alone decide.

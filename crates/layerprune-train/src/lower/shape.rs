@@ -129,20 +129,21 @@ fn positions(dims: &[usize]) -> impl Iterator<Item = Vec<usize>> {
 }
 
 /// Axes are an attribute to opset 12, input 1 from 13.
-fn given_axes(
-    call: &mut Call<'_>,
-) -> Result<impl Fn(&mut Frame<'_, '_>) -> Result<Option<Vec<i64>>, Fault> + use<>, Fault> {
-    let given = if call.opset() < 13 { call.ints("axes")?.map(<[i64]>::to_vec) } else { None };
-    Ok(move |frame: &mut Frame<'_, '_>| match &given {
+fn given_axes(call: &mut Call<'_>) -> Result<Option<Vec<i64>>, Fault> {
+    if call.opset() < 13 { Ok(call.ints("axes")?.map(<[i64]>::to_vec)) } else { Ok(None) }
+}
+
+fn axes_or_input(given: &Option<Vec<i64>>, frame: &mut Frame<'_, '_>) -> Result<Option<Vec<i64>>, Fault> {
+    match given {
         Some(given) => Ok(Some(given.clone())),
         None => Ok(frame.ints(1)?.map(|ints| ints.data)),
-    })
+    }
 }
 
 pub(super) fn squeeze(call: &mut Call<'_>) -> Result<Op, Fault> {
     let given = given_axes(call)?;
     Ok(one(move |frame| {
-        let named = given(frame)?;
+        let named = axes_or_input(&given, frame)?;
         let value = frame.take(0)?;
         let dims = value.dims();
         let gone = match named {
@@ -160,7 +161,7 @@ pub(super) fn squeeze(call: &mut Call<'_>) -> Result<Op, Fault> {
 pub(super) fn unsqueeze(call: &mut Call<'_>) -> Result<Op, Fault> {
     let given = given_axes(call)?;
     Ok(one(move |frame| {
-        let named = given(frame)?.ok_or_else(|| Fault("its axes are missing".to_owned()))?;
+        let named = axes_or_input(&given, frame)?.ok_or_else(|| Fault("its axes are missing".to_owned()))?;
         let value = frame.take(0)?;
         let mut dims = value.dims();
         for axis in axes(&named, dims.len() + named.len())? {

@@ -54,11 +54,8 @@ impl Batches for Fixed {
 fn load() -> (Model, Golden, Vec<Batch>) {
     let model = Model::read(golden("train_net.onnx")).unwrap();
     let golden: Golden = serde_json::from_slice(&fs::read(golden("train_net.json")).unwrap()).unwrap();
-    let batch = |batch: &GoldenBatch| Batch {
-        images: batch.images.clone(),
-        shape: batch.dims,
-        labels: batch.labels.clone(),
-    };
+    let batch =
+        |batch: &GoldenBatch| Batch { images: batch.images.clone(), shape: batch.dims, labels: batch.labels.clone() };
     let batches = golden.batches.iter().map(batch).collect();
     (model, golden, batches)
 }

@@ -1,8 +1,10 @@
 //! Training as its users see it.
+#![allow(clippy::unwrap_used)]
 
 mod checkpoint;
 mod errors;
 mod golden;
 mod models;
 mod ops;
+mod shared;
 mod statistics;

@@ -99,12 +99,8 @@ impl Parts {
             ..Default::default()
         };
         let opset = OperatorSetIdProto { domain: None, version: Some(self.opset) };
-        let model = ModelProto {
-            ir_version: Some(8),
-            opset_import: vec![opset],
-            graph: Some(graph),
-            ..Default::default()
-        };
+        let model =
+            ModelProto { ir_version: Some(8), opset_import: vec![opset], graph: Some(graph), ..Default::default() };
         Model::from_proto(model).unwrap()
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::graph::{Graph, NodeId, Uses, ValueId};
-use crate::ops::{self, OpRule, Role, Sign};
+use crate::ops::{self, OpRule, Role};
 use crate::shapes::Shapes;
 
 /// Facts about the flow of data through a graph.
@@ -33,22 +33,16 @@ impl Flow {
                 && !shapes.barriers().contains_key(&id)
             {
                 flow.rules.insert(id, rule);
+                let call = shapes.call(graph, id);
+                if rule.never_negative(&call, |value| flow.non_negative.contains(&value)) {
+                    flow.non_negative.extend(node.outputs().iter().flatten());
+                }
             }
             let data: Vec<ValueId> = flow.data_inputs(graph, id);
-            if data.is_empty() {
-                continue;
-            }
-            let gate = flow.common(&data);
-            flow.gate.insert(id, gate);
-            flow.flows.extend(node.outputs().iter().flatten());
-            let keeps = || data.iter().all(|value| flow.non_negative.contains(value));
-            let non_negative = flow.rules.get(&id).is_some_and(|rule| match (rule.sign)(&shapes.call(graph, id)) {
-                Sign::NonNegative => true,
-                Sign::Kept => keeps(),
-                Sign::Free => false,
-            });
-            if non_negative {
-                flow.non_negative.extend(node.outputs().iter().flatten());
+            if !data.is_empty() {
+                let gate = flow.common(&data);
+                flow.gate.insert(id, gate);
+                flow.flows.extend(node.outputs().iter().flatten());
             }
         }
         flow

@@ -130,8 +130,8 @@ impl Alignment {
                 ));
             }
             for (a, b) in shape[offset..].iter_mut().zip(*other) {
-                let spread = one_way && *b == Dim::Known(1);
-                if !spread && !(one_way && b.known().is_none()) {
+                let may_spread = one_way && matches!(b.known(), None | Some(1));
+                if !may_spread {
                     *a = axes::shared(a, b)?;
                 }
             }

@@ -24,6 +24,8 @@ pub mod reshape;
 pub mod resize;
 mod sign;
 pub mod slice;
+#[cfg(test)]
+mod tests;
 
 use crate::graph::{Graph, Node, NodeId, ValueId};
 

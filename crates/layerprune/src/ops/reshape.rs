@@ -204,6 +204,7 @@ fn squeeze(call: &Call<'_>) -> Result<Vec<Fact>, Reason> {
             Some(dims.iter().filter(|dim| dim.known() != Some(1)).cloned().collect())
         }
         (Some(_), Numbers::Absent) => None,
+        (_, Numbers::Known(numbers)) if numbers.is_empty() => return Err("`axes` is empty".to_owned()),
         (Some(dims), Numbers::Known(numbers)) => {
             let gone = axes::axes(&numbers, dims.len())?;
             if let Some(&axis) = gone.iter().find(|&&axis| dims[axis].known().is_some_and(|size| size != 1)) {

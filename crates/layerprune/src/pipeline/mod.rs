@@ -1,12 +1,17 @@
 //! The order of stages, and the ports through which a stage that needs an engine is reached. No clock, no printing.
 
+mod budget;
+mod job;
+
 use std::error::Error;
 
 use crate::analysis::Units;
+use crate::evidence::Evidence;
 use crate::onnx::Model;
-use crate::plan::{self, Plan, PlannedRemoval};
-use crate::record::LatencyComparison;
-use crate::surgery::{self, SurgeryError};
+use crate::record::{Accuracy, EpochRow, LatencyComparison};
+
+pub use budget::{BudgetError, BudgetStep, prune_to_latency};
+pub use job::{Job, JobError, Target, run};
 
 /// A fault of whatever stands behind a port.
 pub type PortError = Box<dyn Error + Send + Sync>;
@@ -20,68 +25,41 @@ pub trait MeasureLatency {
     fn compare(&mut self, baseline: &Model, candidate: &Model) -> Result<LatencyComparison, PortError>;
 }
 
-/// One step on the way down to a latency budget.
-#[derive(Debug, Clone)]
-pub struct BudgetStep {
-    /// The removal that was added.
-    pub removal: PlannedRemoval,
-    /// What all removals so far buy.
-    pub latency: LatencyComparison,
+/// Gathers what criteria need of data.
+pub trait Calibrate {
+    /// Evidence of every kind that the job's criteria ask for.
+    ///
+    /// # Errors
+    /// Whatever the engine or the data reports.
+    fn evidence(&mut self, model: &Model, units: &Units) -> Result<Evidence, PortError>;
 }
 
-/// Why a budget could not be met.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BudgetError {
-    /// All that may go is gone.
-    #[error(
-        "a latency reduction of {asked} % cannot be met: with all {removed} removable layers gone it is {reached:.1} %"
-    )]
-    OutOfReach {
-        /// What was asked for, in percent.
-        asked: f64,
-        /// How many layers were removed.
-        removed: usize,
-        /// What that bought, in percent.
-        reached: f64,
-    },
-    /// A cut failed.
-    #[error(transparent)]
-    Surgery(#[from] SurgeryError),
-    /// A measurement failed.
-    #[error("cannot measure the latency")]
-    Measure(#[source] PortError),
+/// Brings back what a cut cost.
+pub trait Recover {
+    /// The model with its batch-norm statistics estimated anew; `None` where it has none or this is not wanted.
+    ///
+    /// # Errors
+    /// Whatever the training library or the data reports.
+    fn recalibrate(&mut self, model: &Model) -> Result<Option<Model>, PortError>;
+
+    /// The fine-tuned model, and what each epoch came to; `None` where this is not wanted.
+    ///
+    /// # Errors
+    /// Whatever the training library or the data reports.
+    fn finetune(&mut self, model: &Model) -> Result<Option<(Model, Vec<EpochRow>)>, PortError>;
 }
 
-/// Removes units in the order of `ranking` until the measured latency reduction is at least `percent`.
-///
-/// Every candidate is the whole model, written and timed against the baseline; nothing is predicted.
-///
-/// # Errors
-/// See [`BudgetError`].
-pub fn prune_to_latency(
-    model: &Model,
-    units: &Units,
-    criterion: &str,
-    ranking: &[PlannedRemoval],
-    percent: f64,
-    port: &mut dyn MeasureLatency,
-    step: &mut dyn FnMut(&BudgetStep),
-) -> Result<(Plan, Vec<BudgetStep>), BudgetError> {
-    let target = format!("latency reduction {percent} %");
-    let mut steps: Vec<BudgetStep> = Vec::new();
-    for removal in ranking {
-        let removed = steps.iter().map(|step| &step.removal).chain([removal]).cloned().collect();
-        let plan = plan::of(units, Some(criterion), target.clone(), removed);
-        let candidate = surgery::apply(model, units, &plan)?;
-        let latency = port.compare(model, &candidate).map_err(BudgetError::Measure)?;
-        let met = latency.latency_reduction_percent >= percent;
-        steps.push(BudgetStep { removal: removal.clone(), latency });
-        step(&steps[steps.len() - 1]);
-        if met {
-            return Ok((plan, steps));
-        }
-    }
-    let reached = steps.last().map_or(0.0, |step| step.latency.latency_reduction_percent);
-    Err(BudgetError::OutOfReach { asked: percent, removed: steps.len(), reached })
+/// Measures models for the record.
+pub trait Measure {
+    /// Accuracy on the images that no choice is made on.
+    ///
+    /// # Errors
+    /// Whatever the engine or the data reports.
+    fn accuracy(&mut self, model: &Model) -> Result<Accuracy, PortError>;
+
+    /// Baseline and result timed against each other under all circumstances asked for.
+    ///
+    /// # Errors
+    /// Whatever the engine reports.
+    fn latency(&mut self, baseline: &Model, result: &Model) -> Result<Vec<LatencyComparison>, PortError>;
 }

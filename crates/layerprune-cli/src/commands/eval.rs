@@ -1,0 +1,59 @@
+use anyhow::{Context, Result};
+use layerprune::onnx::Model;
+use layerprune::record::Accuracy;
+use layerprune_data::{BatchOptions, Dataset};
+use layerprune_infer::{InferError, Session, evaluate};
+
+use crate::args::{EvalArgs, Global, Runner};
+use crate::data::{self, Data};
+use crate::{CannotBeDone, interrupt, model, output, progress, training};
+
+/// Measures a model's accuracy and prints it.
+pub(crate) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
+    let model = model::read(&args.model)?;
+    let data = data::open(&args.data, Some(&model), global)?;
+    let set = data.part(args.split)?;
+    let accuracy = match args.engine {
+        Runner::Rten => accuracy(&model, &data, &set, "evaluating", global)?,
+        Runner::Burn => training::accuracy(&model, &data, &set, global)?,
+    };
+    output::print(global, &accuracy, text)
+}
+
+/// Accuracy on `set` through the inference engine.
+pub(crate) fn accuracy(model: &Model, data: &Data, set: &Dataset, what: &str, global: &Global) -> Result<Accuracy> {
+    let session = Session::load(model, &data::session_options(global)).context("cannot run the model")?;
+    let bar = progress::bar(global, what, set.len() as u64);
+    let options = BatchOptions {
+        batch_size: session.fixed_batch().unwrap_or(data::BATCH),
+        drop_last: session.fixed_batch().is_some(),
+        preprocess: data.preprocess.clone(),
+        ..Default::default()
+    };
+    let found = evaluate(&session, set.batches(&options)?, |at| {
+        bar.set_position(at.images);
+        interrupt::check()
+    });
+    bar.finish_and_clear();
+    match found {
+        Err(InferError::Interrupted) => Err(CannotBeDone("interrupted".to_owned()).into()),
+        found => Ok(found?.accuracy),
+    }
+}
+
+fn text(accuracy: &Accuracy) -> String {
+    let mut text = format!(
+        "top-1  {:.2} %  (95 % interval {:.2} to {:.2}, {} images)",
+        accuracy.top1.percent, accuracy.top1.interval[0], accuracy.top1.interval[1], accuracy.images
+    );
+    if let Some(top5) = &accuracy.top5 {
+        text.push_str(&format!(
+            "\ntop-5  {:.2} %  (95 % interval {:.2} to {:.2})",
+            top5.percent, top5.interval[0], top5.interval[1]
+        ));
+    }
+    if let Some(loss) = accuracy.loss {
+        text.push_str(&format!("\nloss   {loss:.4}"));
+    }
+    text
+}

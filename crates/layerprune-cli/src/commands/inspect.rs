@@ -1,0 +1,79 @@
+use anyhow::Result;
+use layerprune::analysis::{UnitRow, UnitTable, Way};
+
+use crate::args::{Global, InspectArgs};
+use crate::output::{Align, count, print, table};
+use crate::{CannotBeDone, model};
+
+/// Prints the units of a model.
+pub(crate) fn run(args: &InspectArgs, global: &Global) -> Result<()> {
+    let model = model::read(&args.model)?;
+    let shapes = model::input_shapes(&args.shapes, &model)?;
+    let units = model::units(&model, &shapes)?;
+    let rows = units.rows(&model.graph);
+    print(global, &rows, text)?;
+    if rows.units.is_empty() {
+        return Err(CannotBeDone("the model holds no layer that this program knows".to_owned()).into());
+    }
+    Ok(())
+}
+
+fn text(table_of: &UnitTable) -> String {
+    let head = [
+        ("layer", Align::Left),
+        ("kind", Align::Left),
+        ("output", Align::Left),
+        ("parameters", Align::Right),
+        ("MACs", Align::Right),
+        ("removable", Align::Left),
+    ];
+    let total_macs = table_of.total.macs;
+    let rows: Vec<Vec<String>> = table_of.units.iter().map(|unit| row(unit, total_macs)).collect();
+    let mut text = table(&head, &rows);
+    let macs = total_macs.map_or_else(|| "unknown".to_owned(), count);
+    let removable = table_of.units.iter().filter(|unit| !unit.ways.is_empty()).count();
+    text.push_str(&format!(
+        "\n\n{removable} of {} layers can be removed. Model: {} parameters, {macs} MACs for one sample.\n",
+        table_of.units.len(),
+        count(table_of.total.parameters),
+    ));
+    if !table_of.outside.is_empty() {
+        text.push_str("\nWeights in no layer of their own:\n");
+        for outside in &table_of.outside {
+            text.push_str(&format!("  {}: {}\n", outside.node, outside.reason));
+        }
+    }
+    if !table_of.barriers.is_empty() {
+        text.push_str(&format!("\n{} nodes that no rule can follow (barriers):\n", table_of.barriers.len()));
+        let shown = 20;
+        for barrier in table_of.barriers.iter().take(shown) {
+            text.push_str(&format!("  {}: {}\n", barrier.node, barrier.reason));
+        }
+        if table_of.barriers.len() > shown {
+            text.push_str(&format!("  … and {} more (`--format json` has all)\n", table_of.barriers.len() - shown));
+        }
+    }
+    text
+}
+
+fn row(unit: &UnitRow, total: Option<u64>) -> Vec<String> {
+    let share = |macs: u64| match total {
+        Some(total) if total > 0 => format!("{} {:4.1} %", count(macs), 100.0 * macs as f64 / total as f64),
+        _ => count(macs),
+    };
+    let verdict = match (unit.ways.first(), &unit.reason) {
+        (Some(Way::Bypass), _) if unit.exact => "yes: bypass, exact".to_owned(),
+        (Some(Way::Bypass), _) => "yes: bypass".to_owned(),
+        (Some(Way::DropBranch), Some(reason)) => format!("branch only: {reason}"),
+        (Some(Way::DropBranch), None) => "branch only".to_owned(),
+        (None, reason) => format!("no: {}", reason.as_deref().unwrap_or("")),
+    };
+    vec![
+        unit.name.clone(),
+        format!("{:?}", unit.kind).to_lowercase(),
+        unit.exit_shape.clone(),
+        count(unit.cost.parameters),
+        unit.cost.macs.map_or_else(|| "?".to_owned(), share),
+        verdict,
+    ]
+}

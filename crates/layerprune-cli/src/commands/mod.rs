@@ -1,0 +1,13 @@
+//! One file for each verb.
+
+pub(crate) mod demo;
+pub(crate) mod eval;
+pub(crate) mod inspect;
+pub(crate) mod latency;
+pub(crate) mod prune;
+pub(crate) mod recalibrate;
+pub(crate) mod report;
+pub(crate) mod run;
+pub(crate) mod score;
+pub(crate) mod train;
+pub(crate) mod verify;

@@ -1,0 +1,144 @@
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use layerprune::analysis::Units;
+use layerprune::criteria::Scores;
+use layerprune::onnx::Model;
+use layerprune::pipeline::{self, BudgetError};
+use layerprune::plan::{self, Constraints, Plan};
+use layerprune::surgery;
+use serde::Serialize;
+
+use crate::args::{Global, PruneArgs};
+use crate::latency::Timer;
+use crate::output::{self, count};
+use crate::{CannotBeDone, data, interrupt, model, progress, scoring};
+
+/// What `prune --format json` prints.
+#[derive(Serialize)]
+struct Outcome {
+    plan: Plan,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency: Option<layerprune::record::LatencyComparison>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<String>,
+}
+
+/// Plans what to remove, cuts it and writes the model.
+pub(crate) fn run(args: &PruneArgs, global: &Global) -> Result<()> {
+    let model = model::read(&args.model)?;
+    let shapes = model::input_shapes(&args.shapes, &model)?;
+    let units = model::units(&model, &shapes)?;
+    let constraints = model::constraints(&args.limits, &units)?;
+    let (plan, latency) = if let Some(path) = &args.what.plan {
+        (read_json::<Plan>(path, "plan")?, None)
+    } else if !args.what.remove.is_empty() {
+        (by_name(&units, &args.what.remove, &constraints)?, None)
+    } else {
+        let scores = scores(args, &model, &units, global)?;
+        match (args.what.layers, args.what.latency_reduction) {
+            (Some(count), _) => (plan::lowest(&units, &scores, &constraints, count)?, None),
+            (None, Some(percent)) => {
+                let mut timer = Timer::new(global, args.batch, &shapes).brief();
+                let ranking = plan::ranking(&units, &scores, &constraints)?;
+                let found = pipeline::prune_to_latency(
+                    &model,
+                    &units,
+                    &scores.criterion,
+                    &ranking,
+                    percent,
+                    &mut timer,
+                    &mut |step| {
+                        let reduction = step.latency.latency_reduction_percent;
+                        progress::note(
+                            global,
+                            &format!("without {}: {reduction:.1} % lower latency", step.removal.unit),
+                        );
+                    },
+                );
+                let (plan, steps) = found.map_err(budget_fault)?;
+                (plan, steps.into_iter().next_back().map(|step| step.latency))
+            }
+            (None, None) => unreachable!("the command line asks for one target"),
+        }
+    };
+    let pruned = surgery::apply(&model, &units, &plan)?;
+    if let Some(path) = &args.save_plan {
+        output::write_file(path, &serde_json::to_string_pretty(&plan)?)?;
+    }
+    let written = args.output.as_deref().filter(|_| !args.dry_run);
+    if let Some(path) = written {
+        pruned.write(path)?;
+    }
+    let outcome = Outcome { plan, latency, output: written.map(|path| path.display().to_string()) };
+    output::print(global, &outcome, |outcome| text(outcome, &units))
+}
+
+fn scores(args: &PruneArgs, model: &Model, units: &Units, global: &Global) -> Result<Scores> {
+    if let Some(path) = &args.scores {
+        return read_json(path, "scores");
+    }
+    let criteria = scoring::criteria(std::slice::from_ref(&args.criterion))?;
+    let data = args.data.given().map(|given| data::open(&given, Some(model), global)).transpose()?;
+    let mut scores = scoring::score(model, units, &criteria, data.as_ref(), &args.options, global)?;
+    Ok(scores.remove(0))
+}
+
+/// The plan that removes what `names` name or match; a glob takes what can go and leaves the rest.
+pub(crate) fn by_name(units: &Units, names: &[String], constraints: &Constraints) -> Result<Plan> {
+    let mut all = Vec::new();
+    for name in names {
+        if units.named(name).is_some() || !name.contains(['*', '?', '[', '{']) {
+            all.push(name.clone());
+            continue;
+        }
+        let matching = model::matching(name, units)?;
+        let removable = matching.iter().filter(|unit| unit.removal(&constraints.ways).is_some());
+        all.extend(removable.map(|unit| unit.name.clone()).filter(|name| !constraints.protected.contains(name)));
+    }
+    Ok(plan::named(units, &all, constraints)?)
+}
+
+fn budget_fault(error: BudgetError) -> anyhow::Error {
+    if interrupt::asked() {
+        return CannotBeDone("interrupted; nothing was written".to_owned()).into();
+    }
+    error.into()
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path, what: &str) -> Result<T> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read the {what} `{}`", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("`{}` is no {what} of this program", path.display()))
+}
+
+fn text(outcome: &Outcome, units: &Units) -> String {
+    let plan = &outcome.plan;
+    let mut text = match plan.removed.len() {
+        0 => "nothing is removed\n".to_owned(),
+        1 => "removed 1 layer:\n".to_owned(),
+        count => format!("removed {count} layers:\n"),
+    };
+    for planned in &plan.removed {
+        let exact = units
+            .named(&planned.unit)
+            .and_then(|unit| unit.removals.iter().find(|removal| removal.way == planned.way))
+            .is_some_and(|removal| removal.exact);
+        let note = if exact { "" } else { " (not exact: what follows must be fine-tuned)" };
+        text.push_str(&format!("  {}{note}\n", planned.unit));
+    }
+    let percent = |before: u64, after: u64| -100.0 * (before as f64 - after as f64) / before.max(1) as f64;
+    let (before, after) = (plan.before.parameters, plan.after.parameters);
+    text.push_str(&format!("parameters: {} → {} ({:+.1} %)\n", count(before), count(after), percent(before, after)));
+    if let (Some(before), Some(after)) = (plan.before.macs, plan.after.macs) {
+        text.push_str(&format!("MACs: {} → {} ({:+.1} %)\n", count(before), count(after), percent(before, after)));
+    }
+    if let Some(latency) = &outcome.latency {
+        text.push_str(&super::latency::line(latency));
+    }
+    match &outcome.output {
+        Some(path) => text.push_str(&format!("written: {path}\n")),
+        None => text.push_str("dry run: nothing was written\n"),
+    }
+    text
+}

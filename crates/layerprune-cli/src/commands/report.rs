@@ -1,0 +1,24 @@
+use std::fs;
+
+use anyhow::{Context, Result};
+use layerprune::record::Record;
+use layerprune::report;
+
+use crate::args::ReportArgs;
+use crate::{Usage, output};
+
+/// Writes a page about a run, in the form that the file's extension asks for.
+pub(crate) fn run(args: &ReportArgs) -> Result<()> {
+    let context = || format!("cannot use the record `{}`", args.record.display());
+    let record = Record::from_json(&fs::read_to_string(&args.record).with_context(context)?).with_context(context)?;
+    let page = match args.output.extension().and_then(|extension| extension.to_str()) {
+        Some("html" | "htm") => report::html(&record),
+        Some("md") => report::markdown(&record),
+        Some("csv") => report::csv(&record),
+        _ => {
+            let text = format!("`{}` should end in .html, .md or .csv", args.output.display());
+            return Err(Usage(text).into());
+        }
+    };
+    output::write_file(&args.output, &page)
+}

@@ -1,0 +1,141 @@
+//! The data of a command: splits and preprocessing.
+
+use anyhow::{Context, Result};
+use layerprune::onnx::Model;
+use layerprune_data::{Augment, BatchOptions, Batches, DataSpec, Dataset, OpenOptions, Preprocess, Split};
+use layerprune_infer::{Session, SessionOptions, evaluate};
+
+use crate::args::{DataArgs, Global, Part};
+use crate::{Usage, demo, interrupt, progress};
+
+/// Images of a training step or an inference call, where nothing else is asked for.
+pub(crate) const BATCH: usize = 64;
+/// Images on which normalisations are tried.
+const TRIAL: usize = 200;
+
+/// An open data set, its training part divided.
+pub(crate) struct Data {
+    pub(crate) source: String,
+    /// What is learned from.
+    pub(crate) train: Dataset,
+    /// What choices are made on.
+    pub(crate) held_out: Dataset,
+    pub(crate) preprocess: Preprocess,
+    spec: DataSpec,
+    options: OpenOptions,
+    seed: u64,
+}
+
+/// Opens the training part of a data set and holds a share of it out. Where no normalisation is given, the one is taken
+/// under which `trained` is right most often.
+pub(crate) fn open(args: &DataArgs, trained: Option<&Model>, global: &Global) -> Result<Data> {
+    let spec: DataSpec = args.data.parse().with_context(|| format!("cannot use `--data {}`", args.data))?;
+    let options = OpenOptions { resize: args.resize.as_deref().map(size).transpose()? };
+    if !(args.held_out > 0.0 && args.held_out < 1.0) {
+        return Err(Usage(format!("`--held-out {}` is no share between 0 and 1", args.held_out)).into());
+    }
+    let whole = split(&spec, Split::Train, &options)?;
+    let (train, held_out) = whole.hold_out(args.held_out, global.seed)?;
+    let preprocess = match (args.normalize.as_deref(), &spec, trained) {
+        (Some("none"), ..) => Preprocess::default(),
+        (Some(text), ..) => text.parse()?,
+        (None, DataSpec::Demo, _) => demo::preprocess(),
+        (None, _, None) => Preprocess::default(),
+        (None, _, Some(model)) => choose(model, &train, args.gray_to_rgb, global)?,
+    };
+    let preprocess = Preprocess { gray_to_rgb: args.gray_to_rgb, ..preprocess };
+    preprocess.output_shape(train.image_shape())?;
+    Ok(Data { source: spec.to_string(), train, held_out, preprocess, spec, options, seed: global.seed })
+}
+
+impl Data {
+    /// The test set, which no choice is made on.
+    pub(crate) fn test(&self) -> Result<Dataset> {
+        split(&self.spec, Split::Test, &self.options)
+    }
+
+    /// One part of the data.
+    pub(crate) fn part(&self, part: Part) -> Result<Dataset> {
+        match part {
+            Part::Test => self.test(),
+            Part::HeldOut => Ok(self.held_out.clone()),
+            Part::Train => Ok(self.train.clone()),
+        }
+    }
+
+    /// Batches in order, as they are.
+    pub(crate) fn plain(&self, set: &Dataset, batch_size: usize) -> Result<Batches> {
+        Ok(set.batches(&BatchOptions { batch_size, preprocess: self.preprocess.clone(), ..Default::default() })?)
+    }
+
+    /// Options of training batches: shuffled and augmented by the seed and the epoch.
+    pub(crate) fn training(&self, batch_size: usize, augment: Augment) -> BatchOptions {
+        let preprocess = self.preprocess.clone();
+        BatchOptions { batch_size, preprocess, augment, shuffle: true, seed: self.seed, epoch: 0, drop_last: true }
+    }
+
+    /// About `samples` training images, the same number of each class.
+    pub(crate) fn sample(&self, samples: usize) -> Result<Dataset> {
+        let classes = self.train.classes().len().max(1);
+        let smallest = self.train.class_counts().into_iter().min().unwrap_or(0);
+        Ok(self.train.balanced(samples.div_ceil(classes).min(smallest).max(1), self.seed)?)
+    }
+}
+
+fn split(spec: &DataSpec, split: Split, options: &OpenOptions) -> Result<Dataset> {
+    match spec {
+        DataSpec::Demo => demo::dataset(split),
+        spec => layerprune_data::open(spec, split, options).with_context(|| format!("cannot use the data `{spec}`")),
+    }
+}
+
+fn size(text: &str) -> Result<[u32; 2]> {
+    let number = |text: &str| text.trim().parse::<u32>().ok().filter(|&size| size > 0);
+    let sizes = match text.split_once('x') {
+        Some((height, width)) => number(height).zip(number(width)),
+        None => number(text).zip(number(text)),
+    };
+    sizes.map(Into::into).ok_or_else(|| Usage(format!("`--resize {text}` is not HEIGHTxWIDTH")).into())
+}
+
+/// Tries each named normalisation on some training images and takes the best.
+fn choose(model: &Model, train: &Dataset, gray_to_rgb: bool, global: &Global) -> Result<Preprocess> {
+    let classes = train.classes().len().max(1);
+    let smallest = train.class_counts().into_iter().min().unwrap_or(0);
+    let images = train.balanced(TRIAL.div_ceil(classes).min(smallest).max(1), global.seed)?;
+    let session = Session::load(model, &session_options(global))?;
+    let mut tried: Vec<(&str, Preprocess, f64)> = Vec::new();
+    for name in ["none"].into_iter().chain(Preprocess::presets()) {
+        let preprocess = if name == "none" { Preprocess::default() } else { name.parse()? };
+        let preprocess = Preprocess { gray_to_rgb, ..preprocess };
+        if preprocess.output_shape(train.image_shape()).is_err() {
+            continue;
+        }
+        let options = BatchOptions {
+            batch_size: session.fixed_batch().unwrap_or(BATCH),
+            drop_last: session.fixed_batch().is_some(),
+            preprocess: preprocess.clone(),
+            ..Default::default()
+        };
+        let found = evaluate(&session, images.batches(&options)?, |_| interrupt::check())?;
+        tried.push((name, preprocess, found.accuracy.top1.percent));
+    }
+    let best = tried.iter().rev().max_by(|a, b| a.2.total_cmp(&b.2)).context("no normalisation fits the images")?;
+    let all: Vec<String> = tried.iter().map(|(name, _, top1)| format!("{name} {top1:.1} %")).collect();
+    progress::note(
+        global,
+        &format!(
+            "normalisation: `{}`, under which the model is right most often on {} training images ({}); `--normalize` sets it",
+            best.0,
+            images.len(),
+            all.join(", ")
+        ),
+    );
+    Ok(best.1.clone())
+}
+
+/// The engine with the threads asked for, else all cores.
+pub(crate) fn session_options(global: &Global) -> SessionOptions {
+    let default = SessionOptions::default();
+    SessionOptions { threads: global.threads.map_or(default.threads, usize::from), ..default }
+}

@@ -1,0 +1,212 @@
+//! The whole job of `run` and `demo`: the library's pipeline with engines behind its ports.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+use layerprune::analysis::Units;
+use layerprune::criteria::Criterion;
+use layerprune::evidence::Evidence;
+use layerprune::onnx::Model;
+use layerprune::pipeline::{self, Calibrate, Job, Measure, MeasureLatency, PortError, Recover};
+use layerprune::record::{
+    Accuracy, DataInfo, EpochRow, InputInfo, LatencyComparison, Machine, ModelInfo, Record, Tool,
+};
+use layerprune::report;
+use layerprune_data::Dataset;
+
+use crate::args::Global;
+use crate::commands::eval;
+use crate::data::Data;
+use crate::latency::Timer;
+use crate::output::{Align, table, write_file};
+use crate::recipe::Recipe;
+use crate::training::{self, Run};
+use crate::{CannotBeDone, data, interrupt, model, progress, scoring};
+
+/// What a job left behind.
+pub(crate) struct Finished {
+    pub(crate) record: Record,
+    pub(crate) folder: PathBuf,
+}
+
+/// Does what `recipe` says with `model`, which came from `name`.
+pub(crate) fn run(recipe: &Recipe, model: &Model, name: &str, global: &Global) -> Result<Finished> {
+    let folder = recipe.output.clone();
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
+    let data = data::open(&recipe.data_args(), Some(model), global)?;
+    let test = data.test()?;
+    let units = model::units(model, &Default::default())?;
+    let job = Job {
+        criteria: scoring::criteria(&recipe.score.criteria)?,
+        target: recipe.target()?,
+        constraints: model::constraints(&recipe.limit_args(), &units)?,
+        shapes: Default::default(),
+    };
+    write_file(&folder.join("recipe.toml"), &toml::to_string(recipe)?)?;
+    let mut record = start_record(recipe, model, name, &data, &test);
+    let mut ports = Ports { recipe, data: &data, test, criteria: job.criteria.clone(), folder: folder.clone(), global };
+    let mut save = |record: &Record, result: Option<&Model>| -> Result<(), PortError> {
+        if let Some(result) = result {
+            result.write(folder.join("pruned.onnx"))?;
+        }
+        write_file(&folder.join("record.json"), &record.to_json())?;
+        if interrupt::asked() { Err(interrupted().into()) } else { Ok(()) }
+    };
+    pipeline::run(model, &job, &mut ports, &mut record, &mut save).map_err(unwrap_interrupt)?;
+    write_file(&folder.join("report.html"), &report::html(&record))?;
+    write_file(&folder.join("report.md"), &report::markdown(&record))?;
+    ports.finetuning().forget();
+    Ok(Finished { record, folder })
+}
+
+/// The small table that ends a run, and where its files are.
+pub(crate) fn text(finished: &Finished) -> String {
+    let head = [("", Align::Left), ("baseline", Align::Right), ("pruned", Align::Right), ("change", Align::Left)];
+    let rows: Vec<Vec<String>> = finished
+        .record
+        .summary_table()
+        .into_iter()
+        .map(|row| {
+            let cell = |cell: Option<String>| cell.unwrap_or_default();
+            vec![row.quantity, cell(row.baseline), cell(row.pruned), cell(row.change)]
+        })
+        .collect();
+    let removed = finished.record.plan.as_ref().map(|plan| plan.removed.join(", ")).unwrap_or_default();
+    let files = ["pruned.onnx", "record.json", "report.html", "report.md", "recipe.toml"];
+    format!(
+        "{}\n\nremoved: {removed}\n{}\n\nin {}: {}",
+        table(&head, &rows),
+        report::headline(&finished.record),
+        finished.folder.display(),
+        files.join(", ")
+    )
+}
+
+struct Ports<'a> {
+    recipe: &'a Recipe,
+    data: &'a Data,
+    test: Dataset,
+    criteria: Vec<&'static dyn Criterion>,
+    folder: PathBuf,
+    global: &'a Global,
+}
+
+impl Ports<'_> {
+    fn timer(&self, batch: usize) -> Timer {
+        let mut timer = Timer::new(self.global, batch, &Default::default());
+        timer.threads = self.recipe.latency.threads;
+        timer
+    }
+
+    fn finetuning(&self) -> Run<'_> {
+        let args = self.recipe.setting_args();
+        let settings = training::settings(&args, self.recipe.recover.learning_rate, self.global.seed);
+        Run {
+            data: self.data,
+            settings: settings.unwrap_or_default(),
+            augment: training::augment(&args),
+            stage: "fine-tuning",
+            checkpoint: training::checkpoint_beside(&self.folder.join("pruned.onnx")),
+            global: self.global,
+        }
+    }
+}
+
+impl Calibrate for Ports<'_> {
+    fn evidence(&mut self, model: &Model, units: &Units) -> Result<Evidence, PortError> {
+        let options = self.recipe.criterion_args();
+        Ok(scoring::evidence(model, units, &self.criteria, Some(self.data), &options, self.global)?)
+    }
+}
+
+impl MeasureLatency for Ports<'_> {
+    fn compare(&mut self, baseline: &Model, candidate: &Model) -> Result<LatencyComparison, PortError> {
+        let found = self.timer(self.recipe.prune.batch).brief().against(baseline, candidate)?;
+        let reduction = found.latency_reduction_percent;
+        progress::note(self.global, &format!("one more layer removed: {reduction:.1} % lower latency"));
+        Ok(found)
+    }
+}
+
+impl Recover for Ports<'_> {
+    fn recalibrate(&mut self, model: &Model) -> Result<Option<Model>, PortError> {
+        match self.recipe.recover.recalibrate {
+            0 => Ok(None),
+            samples => Ok(training::recalibrate(model, self.data, samples, self.global)?),
+        }
+    }
+
+    fn finetune(&mut self, model: &Model) -> Result<Option<(Model, Vec<EpochRow>)>, PortError> {
+        if self.recipe.recover.epochs == 0 {
+            return Ok(None);
+        }
+        Ok(Some(self.finetuning().train(model)?))
+    }
+}
+
+impl Measure for Ports<'_> {
+    fn accuracy(&mut self, model: &Model) -> Result<Accuracy, PortError> {
+        Ok(eval::accuracy(model, self.data, &self.test, "test images", self.global)?)
+    }
+
+    fn latency(&mut self, baseline: &Model, result: &Model) -> Result<Vec<LatencyComparison>, PortError> {
+        let mut all = Vec::new();
+        for &batch in &self.recipe.latency.batch {
+            let mut timer = self.timer(batch);
+            timer.options.samples = self.recipe.latency.samples;
+            all.push(timer.against(baseline, result)?);
+        }
+        Ok(all)
+    }
+}
+
+fn start_record(recipe: &Recipe, model: &Model, name: &str, data: &Data, test: &Dataset) -> Record {
+    let graph = &model.graph;
+    let shapes = layerprune::shapes::infer(graph, &Default::default()).ok();
+    let input = |port: &layerprune::graph::Port| InputInfo {
+        name: graph.value_name(port.value).to_owned(),
+        shape: shapes.as_ref().map(|shapes| shapes.fact(port.value).shape_text()).unwrap_or_default(),
+    };
+    Record {
+        tool: Tool { name: "layerprune".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
+        created: Some(humantime::format_rfc3339_seconds(SystemTime::now()).to_string()),
+        machine: machine(),
+        model: ModelInfo {
+            path: name.to_owned(),
+            digest: Some(model.digest().to_string()),
+            opset: Some(graph.opset()),
+            producer: model.metadata().producer_name.clone().filter(|name| !name.is_empty()),
+            inputs: graph.fed_inputs().map(input).collect(),
+        },
+        data: Some(DataInfo {
+            source: data.source.clone(),
+            train: Some(data.train.len()),
+            held_out: Some(data.held_out.len()),
+            test: Some(test.len()),
+            evaluated_on: Some("test set".to_owned()),
+            classes: test.classes().to_vec(),
+            seed: Some(recipe.seed),
+        }),
+        settings: serde_json::to_value(recipe).unwrap_or_default(),
+        ..Record::default()
+    }
+}
+
+fn machine() -> Machine {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("model name"))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    });
+    let os = format!("{} {}", std::env::consts::OS, std::env::consts::ARCH);
+    Machine { cpu, os: Some(os), cores: std::thread::available_parallelism().ok().map(usize::from) }
+}
+
+fn interrupted() -> CannotBeDone {
+    CannotBeDone("interrupted; what was done so far is in the folder, and fine-tuning goes on where it was".to_owned())
+}
+
+/// An interruption is told as such, not as a failure of the stage it met.
+fn unwrap_interrupt(error: pipeline::JobError) -> anyhow::Error {
+    if interrupt::asked() { interrupted().into() } else { error.into() }
+}

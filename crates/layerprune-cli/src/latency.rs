@@ -1,0 +1,79 @@
+//! Timing of models against each other.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use layerprune::onnx::Model;
+use layerprune::pipeline::{MeasureLatency, PortError};
+use layerprune::record::LatencyComparison;
+use layerprune::shapes::InputShapes;
+use layerprune_infer::{
+    InferError, LatencyOptions, LatencyProgress, Measurement, Session, SessionOptions, bind_shapes, measure,
+    random_inputs,
+};
+
+use crate::args::Global;
+use crate::{interrupt, progress};
+
+/// How a latency is measured.
+#[derive(Debug, Clone)]
+pub(crate) struct Timer {
+    pub(crate) batch: usize,
+    pub(crate) threads: usize,
+    pub(crate) shapes: InputShapes,
+    pub(crate) options: LatencyOptions,
+    pub(crate) global: Global,
+}
+
+impl Timer {
+    /// One thread unless asked for otherwise: the steadier measurement.
+    pub(crate) fn new(global: &Global, batch: usize, shapes: &InputShapes) -> Self {
+        Self {
+            batch,
+            threads: global.threads.map_or(1, usize::from),
+            shapes: shapes.clone(),
+            options: LatencyOptions { seed: global.seed, ..Default::default() },
+            global: global.clone(),
+        }
+    }
+
+    /// Samples enough to steer by, in about a second for a small model.
+    pub(crate) fn brief(mut self) -> Self {
+        self.options.samples = 60;
+        self.options.warm_up = Duration::from_millis(150);
+        self.options.min_time = Duration::from_millis(400);
+        self.options.max_time = Duration::from_secs(15);
+        self
+    }
+
+    /// Times all `models` in one interleaved run, the first being the baseline.
+    pub(crate) fn measure(&self, models: &[&Model]) -> Result<Measurement, InferError> {
+        let options = SessionOptions { threads: self.threads, ..Default::default() };
+        let sessions: Vec<Session> =
+            models.iter().map(|model| Session::load(model, &options)).collect::<Result<_, _>>()?;
+        let shapes = bind_shapes(sessions[0].inputs(), &self.shapes, Some(self.batch))?;
+        let inputs = random_inputs(sessions[0].inputs(), &shapes, self.options.seed);
+        let bar = progress::bar(&self.global, "timing", self.options.samples as u64);
+        bar.set_message(format!("batch {}, {} thread(s)", self.batch, self.threads));
+        let sessions: Vec<&Session> = sessions.iter().collect();
+        let done = measure(&sessions, &inputs, &self.options, |at| {
+            if let LatencyProgress::Sampling { done, .. } = at {
+                bar.set_position(done as u64);
+            }
+            interrupt::check()
+        });
+        bar.finish_and_clear();
+        done
+    }
+
+    /// The candidate against the baseline.
+    pub(crate) fn against(&self, baseline: &Model, candidate: &Model) -> Result<LatencyComparison, InferError> {
+        self.measure(&[baseline, candidate])?.comparison(1)
+    }
+}
+
+impl MeasureLatency for Timer {
+    fn compare(&mut self, baseline: &Model, candidate: &Model) -> Result<LatencyComparison, PortError> {
+        Ok(self.against(baseline, candidate)?)
+    }
+}

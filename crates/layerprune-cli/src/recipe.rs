@@ -1,0 +1,235 @@
+//! The recipe of a whole job: TOML in, and written back with every default filled in.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use layerprune::pipeline::Target;
+use serde::{Deserialize, Serialize};
+
+use crate::Usage;
+use crate::args::{CriterionArgs, DataArgs, LimitArgs, SettingArgs};
+
+/// A recipe to start from.
+pub(crate) const EXAMPLE: &str = include_str!("recipe.example.toml");
+
+/// A whole job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Recipe {
+    /// ONNX file.
+    pub(crate) model: PathBuf,
+    /// Folder for the results.
+    pub(crate) output: PathBuf,
+    #[serde(default)]
+    pub(crate) seed: u64,
+    pub(crate) data: DataSection,
+    #[serde(default)]
+    pub(crate) score: ScoreSection,
+    pub(crate) prune: PruneSection,
+    #[serde(default)]
+    pub(crate) recover: RecoverSection,
+    #[serde(default)]
+    pub(crate) latency: LatencySection,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct DataSection {
+    pub(crate) source: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) normalize: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) resize: Option<String>,
+    #[serde(default)]
+    pub(crate) gray_to_rgb: bool,
+    #[serde(default = "tenth")]
+    pub(crate) held_out: f64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct ScoreSection {
+    /// The first one chooses.
+    pub(crate) criteria: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) samples: Option<usize>,
+    pub(crate) embedding: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct PruneSection {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) latency_reduction: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) layers: Option<usize>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) remove: Vec<String>,
+    /// Batch size at which the latency target is measured.
+    #[serde(default = "one")]
+    pub(crate) batch: usize,
+    #[serde(default)]
+    pub(crate) protect: Vec<String>,
+    #[serde(default)]
+    pub(crate) only: Vec<String>,
+    #[serde(default)]
+    pub(crate) drop_branches: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct RecoverSection {
+    /// Images to recalibrate on; 0 leaves it out.
+    pub(crate) recalibrate: usize,
+    /// Epochs of fine-tuning; 0 leaves it out.
+    pub(crate) epochs: usize,
+    pub(crate) batch_size: usize,
+    pub(crate) learning_rate: f64,
+    pub(crate) momentum: f64,
+    pub(crate) weight_decay: f64,
+    pub(crate) schedule: String,
+    pub(crate) warm_up: f64,
+    pub(crate) nesterov: bool,
+    pub(crate) pad_crop: usize,
+    pub(crate) flip: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct LatencySection {
+    pub(crate) batch: Vec<usize>,
+    pub(crate) threads: usize,
+    pub(crate) samples: usize,
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+
+fn one() -> usize {
+    1
+}
+
+impl Default for ScoreSection {
+    fn default() -> Self {
+        let embedding = layerprune::evidence::DEFAULT_EMBEDDING;
+        Self { criteria: vec!["imprint".to_owned()], samples: None, embedding }
+    }
+}
+
+impl Default for RecoverSection {
+    fn default() -> Self {
+        Self {
+            recalibrate: 2000,
+            epochs: 5,
+            batch_size: 64,
+            learning_rate: 0.01,
+            momentum: 0.9,
+            weight_decay: 5e-4,
+            schedule: "cosine".to_owned(),
+            warm_up: 0.0,
+            nesterov: false,
+            pad_crop: 0,
+            flip: false,
+        }
+    }
+}
+
+impl Default for LatencySection {
+    fn default() -> Self {
+        Self { batch: vec![1, 8], threads: 1, samples: 200 }
+    }
+}
+
+impl Recipe {
+    /// Reads a recipe; relative paths in it are meant from where the command runs.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let recipe: Self = toml::from_str(text).context("the recipe cannot be read")?;
+        recipe.target()?;
+        if recipe.score.criteria.is_empty() {
+            return Err(Usage("`score.criteria` names no criterion".to_owned()).into());
+        }
+        let latency = &recipe.latency;
+        if latency.batch.is_empty() || latency.batch.contains(&0) || latency.threads == 0 || latency.samples == 0 {
+            return Err(Usage("`latency` needs batch sizes, threads and samples above 0".to_owned()).into());
+        }
+        Ok(recipe)
+    }
+
+    /// The one target that the recipe gives.
+    pub(crate) fn target(&self) -> Result<Target> {
+        let prune = &self.prune;
+        match (prune.latency_reduction, prune.layers, prune.remove.as_slice()) {
+            (Some(percent), None, []) if percent > 0.0 && percent < 100.0 => Ok(Target::LatencyReduction(percent)),
+            (Some(percent), None, []) => {
+                Err(Usage(format!("`prune.latency-reduction` is {percent}, a percentage between 0 and 100 is needed"))
+                    .into())
+            }
+            (None, Some(count), []) => Ok(Target::Layers(count)),
+            (None, None, names) if !names.is_empty() => Ok(Target::Named(names.to_vec())),
+            _ => Err(Usage("`prune` needs one of `latency-reduction`, `layers`, `remove`".to_owned()).into()),
+        }
+    }
+
+    pub(crate) fn data_args(&self) -> DataArgs {
+        let data = self.data.clone();
+        DataArgs {
+            data: data.source,
+            normalize: data.normalize,
+            resize: data.resize,
+            gray_to_rgb: data.gray_to_rgb,
+            held_out: data.held_out,
+        }
+    }
+
+    pub(crate) fn criterion_args(&self) -> CriterionArgs {
+        CriterionArgs { samples: self.score.samples, embedding: self.score.embedding }
+    }
+
+    pub(crate) fn limit_args(&self) -> LimitArgs {
+        let prune = self.prune.clone();
+        LimitArgs { protect: prune.protect, only: prune.only, drop_branches: prune.drop_branches }
+    }
+
+    pub(crate) fn setting_args(&self) -> SettingArgs {
+        let recover = self.recover.clone();
+        SettingArgs {
+            epochs: recover.epochs,
+            batch_size: recover.batch_size,
+            learning_rate: Some(recover.learning_rate),
+            momentum: recover.momentum,
+            weight_decay: recover.weight_decay,
+            schedule: recover.schedule,
+            warm_up: recover.warm_up,
+            nesterov: recover.nesterov,
+            pad_crop: recover.pad_crop,
+            flip: recover.flip,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_a_recipe_and_survives_being_written_back() {
+        let recipe = Recipe::parse(EXAMPLE).unwrap();
+        assert_eq!(recipe.target().unwrap(), Target::LatencyReduction(40.0));
+        let written = toml::to_string(&recipe).unwrap();
+        assert_eq!(Recipe::parse(&written).unwrap(), recipe);
+    }
+
+    #[test]
+    fn two_targets_are_refused() {
+        let text = EXAMPLE.replace("latency-reduction = 40", "latency-reduction = 40\nlayers = 2");
+        let error = Recipe::parse(&text).unwrap_err();
+        assert_eq!(error.to_string(), "`prune` needs one of `latency-reduction`, `layers`, `remove`");
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let error = Recipe::parse(&EXAMPLE.replace("seed = 0", "sede = 0")).unwrap_err();
+        assert!(format!("{error:#}").contains("unknown field `sede`"), "{error:#}");
+    }
+}

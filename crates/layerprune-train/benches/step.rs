@@ -1,0 +1,72 @@
+//! Times training steps: the kernels of this crate (`own`) against burn's operations in their place (`burn`), interleaved.
+//!
+//! `cargo bench -p layerprune-train --bench step -- MODEL.onnx [batch [rounds]]`; with `only own` or `only burn` behind
+//! these, one of the two runs alone, which tells its peak memory.
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
+
+use std::time::Instant;
+use std::{env, fs};
+
+use layerprune::batch::Batch;
+use layerprune::onnx::Model;
+use layerprune_train::{Settings, Stepper};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let Some(path) = arguments.first() else {
+        println!("no model given: cargo bench --bench step -- MODEL.onnx [batch [rounds [only own|burn]]]");
+        return;
+    };
+    let number = |at: usize, default: usize| arguments.get(at).map_or(default, |text| text.parse().unwrap());
+    let (images, rounds) = (number(1, 64), number(2, 9));
+    let only = arguments.iter().skip_while(|argument| *argument != "only").nth(1).cloned();
+
+    let model = Model::read(path).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let shape = [images, 3, 32, 32];
+    let batch = Batch {
+        images: (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0)).collect(),
+        shape,
+        labels: (0..images).map(|image| image % 10).collect(),
+    };
+    let settings = Settings::default();
+    let mut contestants: Vec<(&str, Stepper, Vec<f64>)> = [("own", false), ("burn", true)]
+        .into_iter()
+        .filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name))
+        .map(|(name, reference)| (name, Stepper::new(&model, reference).unwrap(), Vec::new()))
+        .collect();
+    for round in 0..rounds + 1 {
+        for (name, stepper, times) in &mut contestants {
+            let start = Instant::now();
+            let loss = stepper.step(&batch, &settings).unwrap();
+            let time_ms = start.elapsed().as_secs_f64() * 1e3;
+            if round == 0 {
+                println!("{name}: first loss {loss:.6}");
+            } else {
+                times.push(time_ms);
+            }
+        }
+    }
+    for (name, _, times) in &mut contestants {
+        times.sort_by(f64::total_cmp);
+        let last = times.len() - 1;
+        println!("{name}: median {:.1} ms, least {:.1}, greatest {:.1}", times[last / 2], times[0], times[last]);
+    }
+    if let [(_, _, own), (_, _, burn)] = &contestants[..] {
+        println!(
+            "burn ÷ own: {:.2} (medians), {:.2} (least)",
+            burn[burn.len() / 2] / own[own.len() / 2],
+            burn[0] / own[0]
+        );
+    }
+    if let Some(peak) = fs::read_to_string("/proc/self/status").ok().as_deref().and_then(peak_kib) {
+        println!("peak memory of the process: {:.0} MB", peak as f64 / 1024.0);
+    }
+}
+
+fn peak_kib(status: &str) -> Option<u64> {
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}

@@ -1,0 +1,233 @@
+//! The whole way: score, choose, cut, recalibrate, fine-tune, measure.
+
+use super::{BudgetError, Calibrate, Measure, MeasureLatency, PortError, Recover, prune_to_latency};
+use crate::analysis::{UnitRow, Units};
+use crate::criteria::{Criterion, CriterionError, Scores};
+use crate::onnx::Model;
+use crate::plan::{self, Constraints, Plan, PlanError};
+use crate::record::{
+    Baseline, LayerRow, ModelFile, PlanStep, PlanSummary, Pruned, Record, ScoreRow as RecordedScore, ScoreTable,
+};
+use crate::shapes::{InputShapes, ShapeError};
+use crate::surgery::{self, SurgeryError};
+
+/// What is to be done with a model.
+#[derive(Clone)]
+pub struct Job {
+    /// Criteria to score by; the first one chooses.
+    pub criteria: Vec<&'static dyn Criterion>,
+    /// How much is to go.
+    pub target: Target,
+    /// What may go.
+    pub constraints: Constraints,
+    /// Shapes of inputs that the model leaves open.
+    pub shapes: InputShapes,
+}
+
+/// How much is to go.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Target {
+    /// So many of the least important layers.
+    Layers(usize),
+    /// The least important layers until the measured latency is so many percent lower.
+    LatencyReduction(f64),
+    /// These layers.
+    Named(Vec<String>),
+}
+
+/// Why a job ended early.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JobError {
+    /// No criterion was given.
+    #[error("no criterion was given")]
+    NoCriterion,
+    /// The given shapes do not fit.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    /// A criterion cannot be computed.
+    #[error(transparent)]
+    Criterion(#[from] CriterionError),
+    /// No plan can be made.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The latency target cannot be met.
+    #[error(transparent)]
+    Budget(#[from] BudgetError),
+    /// A cut failed.
+    #[error(transparent)]
+    Surgery(#[from] SurgeryError),
+    /// A stage behind a port failed.
+    #[error("{stage} failed")]
+    Port {
+        /// The stage.
+        stage: &'static str,
+        /// Why.
+        source: PortError,
+    },
+}
+
+/// Does `job` on `model` through `ports`. The record grows stage by stage and is handed to `saved` after each; it is
+/// marked complete at the end.
+///
+/// # Errors
+/// The first stage that fails, see [`JobError`]; the record then holds what was done before.
+pub fn run<P: Calibrate + Recover + Measure + MeasureLatency>(
+    model: &Model,
+    job: &Job,
+    ports: &mut P,
+    record: &mut Record,
+    saved: &mut dyn FnMut(&Record, Option<&Model>) -> Result<(), PortError>,
+) -> Result<Model, JobError> {
+    let first = *job.criteria.first().ok_or(JobError::NoCriterion)?;
+    let units = Units::find(model, &job.shapes)?;
+    let total = units.costs.total();
+    record.layers = units.rows(&model.graph).units.iter().map(layer_row).collect();
+    record.baseline = Some(Baseline {
+        file: ModelFile { parameters: Some(total.parameters), macs: total.macs, ..file_of(model) },
+        accuracy: Some(ports.accuracy(model).map_err(at("measuring the baseline"))?),
+    });
+    save(saved, record, None)?;
+
+    let evidence = ports.evidence(model, &units).map_err(at("scoring"))?;
+    let mut all = Vec::new();
+    for criterion in &job.criteria {
+        let scores = Scores::of(*criterion, &model.graph, &units, &evidence)?;
+        record.scores.push(score_table(*criterion, &scores));
+        all.push(scores);
+    }
+    save(saved, record, None)?;
+
+    let plan = choose(model, &units, job, &all[0], first, ports, record)?;
+    mark_removed(record, &plan);
+    let cut = surgery::apply(model, &units, &plan)?;
+    let mut pruned = Pruned {
+        file: ModelFile { parameters: Some(plan.after.parameters), macs: plan.after.macs, ..file_of(&cut) },
+        after_cut: Some(ports.accuracy(&cut).map_err(at("measuring after the cut"))?),
+        ..Pruned::default()
+    };
+    record.pruned = Some(pruned.clone());
+    save(saved, record, Some(&cut))?;
+
+    let mut result = cut;
+    if let Some(recalibrated) = ports.recalibrate(&result).map_err(at("recalibration"))? {
+        result = recalibrated;
+        pruned.after_recalibration = Some(ports.accuracy(&result).map_err(at("measuring after recalibration"))?);
+        record.pruned = Some(pruned.clone());
+        save(saved, record, Some(&result))?;
+    }
+    if let Some((tuned, epochs)) = ports.finetune(&result).map_err(at("fine-tuning"))? {
+        result = tuned;
+        record.training.extend(epochs);
+        pruned.after_finetune = Some(ports.accuracy(&result).map_err(at("measuring after fine-tuning"))?);
+        record.pruned = Some(pruned.clone());
+        save(saved, record, Some(&result))?;
+    }
+    pruned.file = ModelFile { parameters: Some(plan.after.parameters), macs: plan.after.macs, ..file_of(&result) };
+    record.pruned = Some(pruned);
+    record.latency = ports.latency(model, &result).map_err(at("timing"))?;
+    record.complete = true;
+    save(saved, record, Some(&result))?;
+    Ok(result)
+}
+
+fn choose(
+    model: &Model,
+    units: &Units,
+    job: &Job,
+    scores: &Scores,
+    criterion: &dyn Criterion,
+    timer: &mut dyn MeasureLatency,
+    record: &mut Record,
+) -> Result<Plan, JobError> {
+    let mut summary = PlanSummary { criterion: criterion.id().to_owned(), ..PlanSummary::default() };
+    let plan = match &job.target {
+        Target::Layers(count) => plan::lowest(units, scores, &job.constraints, *count)?,
+        Target::Named(names) => {
+            summary.criterion = "by name".to_owned();
+            plan::named(units, names, &job.constraints)?
+        }
+        Target::LatencyReduction(percent) => {
+            let ranking = plan::ranking(units, scores, &job.constraints)?;
+            let mut ignore = |_: &_| {};
+            let (plan, steps) = prune_to_latency(model, units, criterion.id(), &ranking, *percent, timer, &mut ignore)?;
+            summary.target_reduction_percent = Some(*percent);
+            summary.steps = steps
+                .iter()
+                .map(|step| PlanStep {
+                    removed: step.removal.unit.clone(),
+                    latency_ms: step.latency.candidate.median_ms,
+                    latency_reduction_percent: step.latency.latency_reduction_percent,
+                })
+                .collect();
+            plan
+        }
+    };
+    summary.target = Some(plan.target.clone());
+    summary.met = Some(true);
+    summary.removed = plan.removed.iter().map(|planned| planned.unit.clone()).collect();
+    record.plan = Some(summary);
+    Ok(plan)
+}
+
+fn mark_removed(record: &mut Record, plan: &Plan) {
+    let gone = |name: &str| plan.removed.iter().any(|planned| planned.unit == name);
+    for layer in &mut record.layers {
+        layer.removed = gone(&layer.name);
+    }
+    for row in record.scores.iter_mut().flat_map(|table| &mut table.rows) {
+        row.removed = gone(&row.layer);
+    }
+}
+
+fn save(
+    saved: &mut dyn FnMut(&Record, Option<&Model>) -> Result<(), PortError>,
+    record: &Record,
+    model: Option<&Model>,
+) -> Result<(), JobError> {
+    saved(record, model).map_err(at("saving what was done so far"))
+}
+
+fn at(stage: &'static str) -> impl FnOnce(PortError) -> JobError {
+    move |source| JobError::Port { stage, source }
+}
+
+fn file_of(model: &Model) -> ModelFile {
+    ModelFile {
+        digest: Some(model.digest().to_string()),
+        file_bytes: Some(model.to_bytes().len() as u64),
+        ..ModelFile::default()
+    }
+}
+
+/// A unit as the record keeps it.
+fn layer_row(unit: &UnitRow) -> LayerRow {
+    let kebab = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    LayerRow {
+        name: unit.name.clone(),
+        kind: kebab(serde_json::json!(unit.kind)),
+        way: unit.ways.first().map(|way| kebab(serde_json::json!(way))),
+        reason: unit.reason.clone(),
+        exact: unit.exact,
+        parameters: Some(unit.cost.parameters),
+        macs: unit.cost.macs,
+        shape: Some(unit.exit_shape.clone()),
+        removed: false,
+    }
+}
+
+fn score_table(criterion: &dyn Criterion, scores: &Scores) -> ScoreTable {
+    let ties = scores.ties();
+    let row = |(row, &tied): (&crate::criteria::ScoreRow, &bool)| RecordedScore {
+        layer: row.unit.clone(),
+        score: row.score,
+        accuracy: row.accuracy.clone(),
+        tied_with_next: tied,
+        removed: false,
+    };
+    ScoreTable {
+        criterion: criterion.id().to_owned(),
+        meaning: criterion.measures().to_owned(),
+        rows: scores.rows.iter().zip(&ties).map(row).collect(),
+    }
+}
