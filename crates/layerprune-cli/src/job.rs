@@ -8,7 +8,7 @@ use layerprune::analysis::Units;
 use layerprune::criteria::Criterion;
 use layerprune::evidence::Evidence;
 use layerprune::onnx::Model;
-use layerprune::pipeline::{self, Calibrate, Job, Measure, MeasureLatency, PortError, Recover};
+use layerprune::pipeline::{self, Calibrate, Job, Keep, Measure, MeasureLatency, PortError, Recover};
 use layerprune::record::{
     Accuracy, DataInfo, EpochRow, InputInfo, LatencyComparison, Machine, ModelInfo, Record, Tool,
 };
@@ -46,14 +46,7 @@ pub(crate) fn run(recipe: &Recipe, model: &Model, name: &str, global: &Global) -
     write_file(&folder.join("recipe.toml"), &toml::to_string(recipe)?)?;
     let mut record = start_record(recipe, model, name, &data, &test);
     let mut ports = Ports { recipe, data: &data, test, criteria: job.criteria.clone(), folder: folder.clone(), global };
-    let mut save = |record: &Record, result: Option<&Model>| -> Result<(), PortError> {
-        if let Some(result) = result {
-            result.write(folder.join("pruned.onnx"))?;
-        }
-        write_file(&folder.join("record.json"), &record.to_json())?;
-        if interrupt::asked() { Err(interrupted().into()) } else { Ok(()) }
-    };
-    pipeline::run(model, &job, &mut ports, &mut record, &mut save).map_err(unwrap_interrupt)?;
+    pipeline::run(model, &job, &mut ports, &mut record).map_err(unwrap_interrupt)?;
     write_file(&folder.join("report.html"), &report::html(&record))?;
     write_file(&folder.join("report.md"), &report::markdown(&record))?;
     ports.finetuning().forget();
@@ -158,6 +151,16 @@ impl Measure for Ports<'_> {
             all.push(timer.against(baseline, result)?);
         }
         Ok(all)
+    }
+}
+
+impl Keep for Ports<'_> {
+    fn keep(&mut self, record: &Record, model: Option<&Model>) -> Result<(), PortError> {
+        if let Some(model) = model {
+            model.write(self.folder.join("pruned.onnx"))?;
+        }
+        write_file(&self.folder.join("record.json"), &record.to_json())?;
+        if interrupt::asked() { Err(interrupted().into()) } else { Ok(()) }
     }
 }
 

@@ -16,13 +16,6 @@ pub(crate) fn read(path: &Path) -> Result<Model> {
     Model::read(path).with_context(|| format!("cannot use the model `{}`", path.display()))
 }
 
-/// Size of a model in bytes, its external data included.
-pub(crate) fn file_bytes(path: &Path, model: &Model) -> u64 {
-    let main = std::fs::metadata(path).map_or(0, |found| found.len());
-    let whole = model.to_bytes().len() as u64;
-    main.max(whole)
-}
-
 /// Shapes given on the command line; one without a name is for the only input.
 pub(crate) fn input_shapes(args: &ShapeArgs, model: &Model) -> Result<InputShapes> {
     let mut shapes = InputShapes::new();

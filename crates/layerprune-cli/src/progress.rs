@@ -1,7 +1,5 @@
 //! Progress bars and notes, on standard error.
 
-use std::time::Duration;
-
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::Global;
@@ -17,14 +15,6 @@ pub(crate) fn bar(global: &Global, what: &str, length: u64) -> ProgressBar {
         .progress_chars("=> ");
     bar.set_style(style);
     bar.set_prefix(what.to_owned());
-    bar
-}
-
-/// A turning sign for what has no known length.
-pub(crate) fn spinner(global: &Global, what: &str) -> ProgressBar {
-    let bar = bar(global, what, 0);
-    bar.set_style(ProgressStyle::with_template("{prefix:>14} {spinner} {msg}").expect("the template is a constant"));
-    bar.enable_steady_tick(Duration::from_millis(120));
     bar
 }
 

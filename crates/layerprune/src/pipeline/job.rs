@@ -1,6 +1,6 @@
 //! The whole way: score, choose, cut, recalibrate, fine-tune, measure.
 
-use super::{BudgetError, Calibrate, Measure, MeasureLatency, PortError, Recover, prune_to_latency};
+use super::{BudgetError, Calibrate, Keep, Measure, MeasureLatency, PortError, Recover, prune_to_latency};
 use crate::analysis::{UnitRow, Units};
 use crate::criteria::{Criterion, CriterionError, Scores};
 use crate::onnx::Model;
@@ -67,17 +67,16 @@ pub enum JobError {
     },
 }
 
-/// Does `job` on `model` through `ports`. The record grows stage by stage and is handed to `saved` after each; it is
+/// Does `job` on `model` through `ports`. The record grows stage by stage and is handed to [`Keep`] after each; it is
 /// marked complete at the end.
 ///
 /// # Errors
 /// The first stage that fails, see [`JobError`]; the record then holds what was done before.
-pub fn run<P: Calibrate + Recover + Measure + MeasureLatency>(
+pub fn run<P: Calibrate + Recover + Measure + MeasureLatency + Keep>(
     model: &Model,
     job: &Job,
     ports: &mut P,
     record: &mut Record,
-    saved: &mut dyn FnMut(&Record, Option<&Model>) -> Result<(), PortError>,
 ) -> Result<Model, JobError> {
     let first = *job.criteria.first().ok_or(JobError::NoCriterion)?;
     let units = Units::find(model, &job.shapes)?;
@@ -87,7 +86,7 @@ pub fn run<P: Calibrate + Recover + Measure + MeasureLatency>(
         file: ModelFile { parameters: Some(total.parameters), macs: total.macs, ..file_of(model) },
         accuracy: Some(ports.accuracy(model).map_err(at("measuring the baseline"))?),
     });
-    save(saved, record, None)?;
+    keep(ports, record, None)?;
 
     let evidence = ports.evidence(model, &units).map_err(at("scoring"))?;
     let mut all = Vec::new();
@@ -96,7 +95,7 @@ pub fn run<P: Calibrate + Recover + Measure + MeasureLatency>(
         record.scores.push(score_table(*criterion, &scores));
         all.push(scores);
     }
-    save(saved, record, None)?;
+    keep(ports, record, None)?;
 
     let plan = choose(model, &units, job, &all[0], first, ports, record)?;
     mark_removed(record, &plan);
@@ -107,27 +106,27 @@ pub fn run<P: Calibrate + Recover + Measure + MeasureLatency>(
         ..Pruned::default()
     };
     record.pruned = Some(pruned.clone());
-    save(saved, record, Some(&cut))?;
+    keep(ports, record, Some(&cut))?;
 
     let mut result = cut;
     if let Some(recalibrated) = ports.recalibrate(&result).map_err(at("recalibration"))? {
         result = recalibrated;
         pruned.after_recalibration = Some(ports.accuracy(&result).map_err(at("measuring after recalibration"))?);
         record.pruned = Some(pruned.clone());
-        save(saved, record, Some(&result))?;
+        keep(ports, record, Some(&result))?;
     }
     if let Some((tuned, epochs)) = ports.finetune(&result).map_err(at("fine-tuning"))? {
         result = tuned;
         record.training.extend(epochs);
         pruned.after_finetune = Some(ports.accuracy(&result).map_err(at("measuring after fine-tuning"))?);
         record.pruned = Some(pruned.clone());
-        save(saved, record, Some(&result))?;
+        keep(ports, record, Some(&result))?;
     }
     pruned.file = ModelFile { parameters: Some(plan.after.parameters), macs: plan.after.macs, ..file_of(&result) };
     record.pruned = Some(pruned);
     record.latency = ports.latency(model, &result).map_err(at("timing"))?;
     record.complete = true;
-    save(saved, record, Some(&result))?;
+    keep(ports, record, Some(&result))?;
     Ok(result)
 }
 
@@ -180,12 +179,8 @@ fn mark_removed(record: &mut Record, plan: &Plan) {
     }
 }
 
-fn save(
-    saved: &mut dyn FnMut(&Record, Option<&Model>) -> Result<(), PortError>,
-    record: &Record,
-    model: Option<&Model>,
-) -> Result<(), JobError> {
-    saved(record, model).map_err(at("saving what was done so far"))
+fn keep(ports: &mut dyn Keep, record: &Record, model: Option<&Model>) -> Result<(), JobError> {
+    ports.keep(record, model).map_err(at("keeping what was done so far"))
 }
 
 fn at(stage: &'static str) -> impl FnOnce(PortError) -> JobError {

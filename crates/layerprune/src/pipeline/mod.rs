@@ -8,7 +8,7 @@ use std::error::Error;
 use crate::analysis::Units;
 use crate::evidence::Evidence;
 use crate::onnx::Model;
-use crate::record::{Accuracy, EpochRow, LatencyComparison};
+use crate::record::{Accuracy, EpochRow, LatencyComparison, Record};
 
 pub use budget::{BudgetError, BudgetStep, prune_to_latency};
 pub use job::{Job, JobError, Target, run};
@@ -62,4 +62,13 @@ pub trait Measure {
     /// # Errors
     /// Whatever the engine reports.
     fn latency(&mut self, baseline: &Model, result: &Model) -> Result<Vec<LatencyComparison>, PortError>;
+}
+
+/// Keeps what a job has done so far.
+pub trait Keep {
+    /// Called after each stage with the record so far, and the model so far once there is one.
+    ///
+    /// # Errors
+    /// Whatever the file system reports; also the way to stop a job between stages.
+    fn keep(&mut self, record: &Record, model: Option<&Model>) -> Result<(), PortError>;
 }

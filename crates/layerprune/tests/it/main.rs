@@ -1,4 +1,5 @@
 //! Integration tests of the library, one binary.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod layering;
 mod oracle;

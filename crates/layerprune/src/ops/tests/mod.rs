@@ -132,7 +132,7 @@ impl TestNode {
     }
 
     fn string(self, name: &str, text: &str) -> Self {
-        let s = Some(text.as_bytes().to_vec().into());
+        let s = Some(text.as_bytes().to_vec());
         self.attribute(name, AttributeType::String, AttributeProto { s, ..Default::default() })
     }
 
