@@ -75,8 +75,9 @@ pub fn infer(graph: &Graph, given: &InputShapes) -> Result<Shapes, ShapeError> {
     let mut shapes = Shapes { facts: vec![Fact::default(); graph.value_capacity()], barriers: BTreeMap::new() };
     let sizes = give(graph, given)?;
     let declared = |port: &Port| bound(declared_fact(port), &sizes);
+    let mut unnamed = Unnamed::default();
     for port in graph.inputs() {
-        let fact = declared(port);
+        let fact = unnamed.name(declared(port));
         shapes.facts[port.value.index()] = match given.get(graph.value_name(port.value)) {
             Some(given) => Fact::new(fact.data_type, Some(given.iter().map(|&size| Dim::Known(size)).collect())),
             None => fact,
@@ -99,11 +100,28 @@ pub fn infer(graph: &Graph, given: &InputShapes) -> Result<Shapes, ShapeError> {
         for output in node.outputs() {
             let fact = facts.next();
             if let Some(value) = *output {
-                shapes.facts[value.index()] = merge(fact.unwrap_or_default(), declared.get(&value));
+                let merged = merge(fact.unwrap_or_default(), declared.get(&value));
+                shapes.facts[value.index()] = unnamed.name(merged);
             }
         }
     }
     Ok(shapes)
+}
+
+/// Gives every size that nothing is known of a symbol of its own, so that it is known to equal itself further on.
+#[derive(Default)]
+struct Unnamed {
+    count: usize,
+}
+
+impl Unnamed {
+    fn name(&mut self, mut fact: Fact) -> Fact {
+        for dim in fact.shape.iter_mut().flatten().filter(|dim| **dim == Dim::Unknown) {
+            self.count += 1;
+            *dim = Dim::Symbol(format!("?{}", self.count).into());
+        }
+        fact
+    }
 }
 
 /// Checks the given shapes against the declared ones; the sizes that they give to symbols.

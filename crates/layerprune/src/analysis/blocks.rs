@@ -32,7 +32,7 @@ struct Fork {
 
 /// Finds the innermost residual blocks: one that holds another is left to be found through its parts.
 pub(super) fn find(graph: &Graph, shapes: &Shapes, flow: &Flow) -> Found {
-    let forks: Vec<Fork> = graph.nodes().filter_map(|(id, _)| fork(graph, shapes, flow, id)).collect();
+    let forks: Vec<Fork> = graph.nodes().filter_map(|(id, _)| fork(graph, flow, id)).collect();
     let adds: BTreeSet<NodeId> = forks.iter().map(|fork| fork.add).collect();
     let mut found = Found::default();
     for fork in &forks {
@@ -41,7 +41,7 @@ pub(super) fn find(graph: &Graph, shapes: &Shapes, flow: &Flow) -> Found {
         }
         let unit = unit(graph, shapes, flow, fork);
         found.covered.extend(&unit.nodes);
-        for &id in fork.shortcut_nodes.iter().filter(|&&id| holds_weights(graph, shapes, flow, id)) {
+        for &id in fork.shortcut_nodes.iter().filter(|&&id| holds_weights(graph, flow, id)) {
             found
                 .outside
                 .push((id, format!("it is on the shortcut of the block that ends in `{}`", graph.label(fork.add))));
@@ -51,7 +51,7 @@ pub(super) fn find(graph: &Graph, shapes: &Shapes, flow: &Flow) -> Found {
     found
 }
 
-fn fork(graph: &Graph, shapes: &Shapes, flow: &Flow, add: NodeId) -> Option<Fork> {
+fn fork(graph: &Graph, flow: &Flow, add: NodeId) -> Option<Fork> {
     if flow.role(add) != Some(Role::Add) {
         return None;
     }
@@ -64,9 +64,8 @@ fn fork(graph: &Graph, shapes: &Shapes, flow: &Flow, add: NodeId) -> Option<Fork
     if !a_nodes.is_disjoint(&b_nodes) {
         return None;
     }
-    let size = |nodes: &BTreeSet<NodeId>| {
-        (nodes.iter().filter(|&&id| holds_weights(graph, shapes, flow, id)).count(), nodes.len())
-    };
+    let size =
+        |nodes: &BTreeSet<NodeId>| (nodes.iter().filter(|&&id| holds_weights(graph, flow, id)).count(), nodes.len());
     let (a_size, b_size) = (size(&a_nodes), size(&b_nodes));
     let (branch, shortcut, branch_nodes, shortcut_nodes) = match a_size.cmp(&b_size) {
         std::cmp::Ordering::Greater => (a, b, a_nodes, b_nodes),
@@ -92,7 +91,8 @@ fn unit(graph: &Graph, shapes: &Shapes, flow: &Flow, fork: &Fork) -> Unit {
     if reason.is_none() {
         let (entry, shortcut, whole) = (shapes.fact(fork.entry), shapes.fact(fork.shortcut), shapes.fact(sum));
         let same = entry.same_type_and_shape(whole);
-        if !fork.shortcut_nodes.is_empty() {
+        let computes = !fork.shortcut_nodes.iter().all(|&id| passes_on(graph, shapes, id));
+        if computes {
             let kind = operators(graph, flow, &fork.shortcut_nodes);
             reason = Some(if same {
                 format!("its shortcut computes something: {kind}")
@@ -107,7 +107,7 @@ fn unit(graph: &Graph, shapes: &Shapes, flow: &Flow, fork: &Fork) -> Unit {
             let from = if goes_too { exit } else { sum };
             removals.push(Removal { way: Way::Bypass, from, to: fork.entry, exact: true });
         }
-        if !fork.shortcut_nodes.is_empty() && shortcut.same_type_and_shape(whole) {
+        if computes && shortcut.same_type_and_shape(whole) {
             removals.push(Removal { way: Way::DropBranch, from: sum, to: fork.shortcut, exact: true });
         }
     }
@@ -120,7 +120,7 @@ fn unit(graph: &Graph, shapes: &Shapes, flow: &Flow, fork: &Fork) -> Unit {
         exit,
         entry: fork.entry,
         branch: Some(fork.branch),
-        scored: scored(graph, shapes, flow, fork),
+        scored: scored(graph, flow, fork),
         nodes,
         tapped: true,
         removals,
@@ -128,6 +128,20 @@ fn unit(graph: &Graph, shapes: &Shapes, flow: &Flow, fork: &Fork) -> Unit {
         cost: Cost { parameters: 0, macs: None },
         entry_shape: String::new(),
         exit_shape: String::new(),
+    }
+}
+
+/// Whether the node gives what it gets: exporters leave such nodes on shortcuts.
+fn passes_on(graph: &Graph, shapes: &Shapes, id: NodeId) -> bool {
+    let node = graph.node(id);
+    let same = || match (node.input(0), node.output(0)) {
+        (Some(input), Some(output)) => shapes.fact(input).data_type == shapes.fact(output).data_type,
+        _ => false,
+    };
+    match node.op_type() {
+        "Identity" | "Dropout" => true,
+        "Cast" => same() && node.input(0).is_some_and(|value| shapes.fact(value).data_type.is_some()),
+        _ => false,
     }
 }
 
@@ -161,9 +175,9 @@ fn obstacle(graph: &Graph, flow: &Flow, fork: &Fork, sum: ValueId) -> Option<Str
 }
 
 /// Weighted nodes of the branch whose channels end inside it: all but those whose output the Add reads in the end.
-fn scored(graph: &Graph, shapes: &Shapes, flow: &Flow, fork: &Fork) -> Vec<NodeId> {
+fn scored(graph: &Graph, flow: &Flow, fork: &Fork) -> Vec<NodeId> {
     let mut weighted: Vec<NodeId> =
-        fork.branch_nodes.iter().copied().filter(|&id| holds_weights(graph, shapes, flow, id)).collect();
+        fork.branch_nodes.iter().copied().filter(|&id| holds_weights(graph, flow, id)).collect();
     weighted.sort_by_key(|&id| flow.position(id));
     let mut coupled = BTreeSet::new();
     let mut stack = vec![fork.branch];

@@ -10,9 +10,11 @@ use crate::graph::{Graph, NodeId, ValueId};
 use crate::ops::Role;
 use crate::shapes::Shapes;
 
-/// Whether `id` multiplies what flows with stored weights.
-pub(super) fn holds_weights(graph: &Graph, shapes: &Shapes, flow: &Flow, id: NodeId) -> bool {
-    flow.role(id) == Some(Role::Weighted) && weight(graph, shapes, id).is_some()
+/// Whether `id` multiplies what flows with weights: one of its two factors does not depend on the model's input.
+pub(super) fn holds_weights(graph: &Graph, flow: &Flow, id: NodeId) -> bool {
+    let node = graph.node(id);
+    let flows = |position| node.input(position).is_some_and(|value| flow.depends_on_input(value));
+    flow.role(id) == Some(Role::Weighted) && flows(0) != flows(1)
 }
 
 /// The stored weight of a weighted node, and its input position.
@@ -37,13 +39,12 @@ pub(super) fn find(graph: &Graph, shapes: &Shapes, flow: &Flow, found: &mut Foun
         if flow.role(id) != Some(Role::Weighted) || flow.data_inputs(graph, id).is_empty() {
             continue;
         }
-        match weight(graph, shapes, id) {
-            Some((_, _)) => {
-                let unit = layer(graph, shapes, flow, id);
-                taken.extend(&unit.nodes);
-                found.units.push(unit);
-            }
-            None => found.outside.push((id, "its weight is computed, not stored".to_owned())),
+        if holds_weights(graph, flow, id) {
+            let unit = layer(graph, shapes, flow, id);
+            taken.extend(&unit.nodes);
+            found.units.push(unit);
+        } else {
+            found.outside.push((id, "both of its factors depend on the model's input".to_owned()));
         }
     }
 }
@@ -85,7 +86,7 @@ fn layer(graph: &Graph, shapes: &Shapes, flow: &Flow, first: NodeId) -> Unit {
         exit,
         branch: None,
         scored,
-        tapped: !leads_only_out(graph, shapes, flow, exit),
+        tapped: !leads_only_out(graph, flow, exit),
         removals,
         reason,
         cost: Cost { parameters: 0, macs: None },
@@ -133,12 +134,12 @@ fn is_pointwise(graph: &Graph, shapes: &Shapes, id: NodeId) -> bool {
 }
 
 /// Whether no further weights lie behind `value`: what gives it is a classifier.
-fn leads_only_out(graph: &Graph, shapes: &Shapes, flow: &Flow, value: ValueId) -> bool {
+fn leads_only_out(graph: &Graph, flow: &Flow, value: ValueId) -> bool {
     let mut seen = BTreeSet::new();
     let mut stack = vec![value];
     while let Some(value) = stack.pop() {
         for reader in flow.uses.consumers(value) {
-            if holds_weights(graph, shapes, flow, reader.node) {
+            if holds_weights(graph, flow, reader.node) {
                 return false;
             }
             if seen.insert(reader.node) {

@@ -60,6 +60,10 @@ impl Flow {
         !self.rules.contains_key(&id)
     }
 
+    pub(super) fn depends_on_input(&self, value: ValueId) -> bool {
+        self.flows.contains(&value)
+    }
+
     pub(super) fn is_non_negative(&self, value: ValueId) -> bool {
         self.non_negative.contains(&value)
     }

@@ -27,7 +27,7 @@ fn block_name(graph: &Graph, unit: &Unit) -> String {
     if let [only] = weights.as_mut_slice() {
         only.pop();
     }
-    let fallback = || graph.label(add.unwrap_or(unit.nodes[unit.nodes.len() - 1]));
+    let fallback = || own_label(graph, add.unwrap_or(unit.nodes[unit.nodes.len() - 1]));
     [paths, weights].iter().map(|paths| join(&common(paths))).find(|name| !name.is_empty()).unwrap_or_else(fallback)
 }
 
@@ -38,7 +38,14 @@ fn layer_name(graph: &Graph, id: NodeId) -> String {
     if !module.is_empty() {
         return join(&module);
     }
-    weight_path(graph, id).map(|path| join(&path)).filter(|name| !name.is_empty()).unwrap_or_else(|| graph.label(id))
+    weight_path(graph, id)
+        .map(|path| join(&path))
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| own_label(graph, id))
+}
+
+fn own_label(graph: &Graph, id: NodeId) -> String {
+    graph.label(id).trim_matches('/').to_owned()
 }
 
 /// The modules in a node name such as `/layer1/layer1.0/conv1/Conv`, without the operator at its end.

@@ -116,10 +116,18 @@ impl Scores {
 pub enum CriterionError {
     /// Units without the batch norm that the criterion reads.
     #[error(
-        "criterion `{criterion}` needs a batch norm behind the weights of every layer; {} have none: {}; the batch norms were probably folded into the convolutions when the model was exported",
+        "criterion `{criterion}` needs a batch norm behind the weights of every layer; {} have none: {}: the batch norms were probably folded into the convolutions when the model was exported",
         units.len(), units.join(", ")
     )]
     NoBatchNorm {
+        /// The criterion.
+        criterion: &'static str,
+        /// The units.
+        units: Vec<String>,
+    },
+    /// Units whose weights are computed when the model runs.
+    #[error("criterion `{criterion}` needs stored weights; {} layers compute theirs: {}", units.len(), units.join(", "))]
+    NoStoredWeight {
         /// The criterion.
         criterion: &'static str,
         /// The units.

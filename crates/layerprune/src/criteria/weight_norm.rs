@@ -32,6 +32,7 @@ impl Criterion for WeightNorm {
 
     fn score(&self, graph: &Graph, units: &Units, _: &Evidence) -> Result<Vec<ScoreRow>, CriterionError> {
         let mut rows = Vec::new();
+        let mut without = Vec::new();
         for unit in scored_units(units) {
             let mut layers = Vec::new();
             for &id in &unit.scored {
@@ -44,8 +45,15 @@ impl Criterion for WeightNorm {
                 let sum: f64 = weights.iter().map(|&w| f64::from(w) * f64::from(w)).sum();
                 layers.push(sum / filters.count.max(1) as f64);
             }
+            if layers.len() < unit.scored.len() {
+                without.push(unit.name.clone());
+            }
             rows.push(finite(ID, unit, mean(&layers))?);
         }
-        Ok(rows)
+        if without.is_empty() {
+            Ok(rows)
+        } else {
+            Err(CriterionError::NoStoredWeight { criterion: ID, units: without })
+        }
     }
 }
