@@ -1,0 +1,148 @@
+use insta::assert_snapshot;
+use serde_json::Value;
+
+use crate::place::Place;
+use crate::{images, nets};
+
+fn top1(place: &Place, model: &str) -> f64 {
+    let json = place.ok(&format!("eval {model} --data idx:data --normalize none --format json")).json();
+    json["top1"]["percent"].as_f64().unwrap()
+}
+
+#[test]
+fn fine_tuning_writes_a_model_that_can_be_evaluated() {
+    let place = Place::with_data(&nets::residual());
+    let command = "finetune net.onnx --data idx:data --normalize none --epochs 2 --batch-size 16 -o tuned.onnx";
+    let done = place.ok(&format!("{command} --format json"));
+    let rows = done.json();
+    assert_eq!(rows.as_array().unwrap().len(), 2);
+    for (place, row) in rows.as_array().unwrap().iter().enumerate() {
+        assert_eq!((&row["stage"], &row["epoch"]), (&Value::from("fine-tuning"), &Value::from(place + 1)));
+        for share in ["train_top1", "held_out_top1"] {
+            assert!((0.0..=100.0).contains(&row[share].as_f64().unwrap()), "{row}");
+        }
+        assert!(row["loss"].as_f64().unwrap().is_finite(), "{row}");
+    }
+    assert_eq!(done.stderr.lines().count(), 2, "{done}");
+    assert!(done.stderr.starts_with("fine-tuning epoch 1: loss "), "{done}");
+    assert!((0.0..=100.0).contains(&top1(&place, "tuned.onnx")));
+    assert_eq!(place.names(), ["data", "net.onnx", "tuned.onnx"]);
+}
+
+#[test]
+fn training_from_initial_weights_learns() {
+    let place = Place::with_data(&nets::residual());
+    let command = "train net.onnx --data idx:data --epochs 12 --batch-size 16 --learning-rate 0.1 -o trained.onnx";
+    let done = place.ok(command);
+    assert!(done.stdout.starts_with("12 epochs, held-out top-1 "), "{done}");
+    assert!(done.stdout.ends_with(" %; written: trained.onnx\n"), "{done}");
+    assert!(top1(&place, "trained.onnx") > 80.0);
+}
+
+#[test]
+fn one_seed_gives_the_same_bytes_for_any_number_of_threads_and_another_seed_others() {
+    let place = Place::with_data(&nets::residual());
+    let command = "train net.onnx --data idx:data --epochs 2 --batch-size 16 --pad-crop 1 --flip";
+    place.ok(&format!("{command} --seed 1 --threads 1 -o one.onnx"));
+    place.ok(&format!("{command} --seed 1 --threads 2 -o again.onnx"));
+    place.ok(&format!("{command} --seed 2 --threads 1 -o two.onnx"));
+    assert_eq!(place.bytes("one.onnx"), place.bytes("again.onnx"));
+    assert_ne!(place.bytes("one.onnx"), place.bytes("two.onnx"));
+}
+
+#[test]
+fn augmentation_schedule_and_nesterov_change_what_is_learned() {
+    let place = Place::with_data(&nets::residual());
+    let command = "finetune net.onnx --data idx:data --normalize none --epochs 2 --batch-size 16";
+    place.ok(&format!("{command} -o plain.onnx"));
+    let plain = place.bytes("plain.onnx");
+    for flags in ["--pad-crop 2", "--flip", "--nesterov", "--schedule constant", "--schedule step:1:0.1", "--warm-up 1"] {
+        place.ok(&format!("{command} {flags} -o other.onnx"));
+        assert_ne!(place.bytes("other.onnx"), plain, "{flags}");
+    }
+}
+
+#[test]
+fn labels_that_the_model_has_no_class_for_are_refused() {
+    let place = Place::with(&nets::residual());
+    let labels: Vec<u8> = (0..40).map(|image| image % 4).collect();
+    for part in ["train", "t10k"] {
+        images::write_labelled(&place.path("data"), part, &labels, 1);
+    }
+    assert_snapshot!(place.run("finetune net.onnx --data idx:data --normalize none --batch-size 16 -o tuned.onnx"), @"");
+    assert_snapshot!(place.run("eval net.onnx --data idx:data --normalize none"), @"");
+    assert_eq!(place.names(), ["data", "net.onnx"]);
+}
+
+#[test]
+fn images_of_another_size_than_the_model_takes_are_refused() {
+    let place = Place::with_data(&layerprune_testing::resnet(1, [1, 16, 16], 1, &[4], 1, 3));
+    let data = "--data idx:data --normalize none";
+    assert_snapshot!(place.run(&format!("finetune net.onnx {data} --batch-size 16 -o tuned.onnx")), @"");
+    assert_snapshot!(place.run(&format!("eval net.onnx {data}")), @"");
+    assert_snapshot!(place.run(&format!("score net.onnx {data}")), @"");
+    assert_snapshot!(place.run("eval net.onnx --data idx:data"), @"");
+    place.ok(&format!("eval net.onnx {data} --resize 16"));
+    place.ok(&format!("eval net.onnx {data} --resize 16x16"));
+}
+
+#[test]
+fn gray_images_for_a_model_of_three_channels_are_refused_until_told_to_be_copied() {
+    let place = Place::with_data(&nets::chain());
+    assert_snapshot!(place.run("eval net.onnx --data idx:data --normalize none"), @"");
+    place.ok("eval net.onnx --data idx:data --normalize none --gray-to-rgb");
+    place.ok("finetune net.onnx --data idx:data --gray-to-rgb --epochs 1 --batch-size 16 -o tuned.onnx");
+}
+
+#[test]
+fn settings_that_cannot_train_are_wrong_usage() {
+    let place = Place::with_data(&nets::residual());
+    let cases = [
+        ("--learning-rate 0", "learning-rate"),
+        ("--learning-rate=-0.1", "learning-rate"),
+        ("--momentum 1", "momentum"),
+        ("--weight-decay=-1", "weight-decay"),
+        ("--nesterov --momentum 0", "nesterov"),
+        ("--batch-size 0", "batch-size"),
+        ("--schedule linear", "--schedule linear"),
+        ("--schedule step:x:0.1", "--schedule step:x:0.1"),
+        ("--schedule step:0:0.1", "--schedule step:0:0.1"),
+        ("--held-out 1", "--held-out 1"),
+        ("--resize 8x", "--resize 8x"),
+        ("--resize 0", "--resize 0"),
+        ("--normalize bright", "bright"),
+        ("--normalize 0.5/0", "std"),
+        ("--normalize 0.5,0.5/1,1", "mean"),
+    ];
+    for (flags, named) in cases {
+        let done = place.run(&format!("finetune net.onnx --data idx:data --normalize=none {flags} -o tuned.onnx"));
+        let done = match flags.starts_with("--normalize") {
+            true => place.run(&format!("finetune net.onnx --data idx:data {flags} -o tuned.onnx")),
+            false => done,
+        };
+        done.fails(2, &["error: ", named]);
+        assert!(!done.stderr.contains("panicked"), "{done}");
+    }
+    assert_eq!(place.names(), ["data", "net.onnx"]);
+}
+
+#[test]
+fn a_batch_that_the_images_do_not_fill_is_refused() {
+    let place = Place::with_data(&nets::residual());
+    assert_snapshot!(place.run("finetune net.onnx --data idx:data --normalize none --batch-size 55 -o tuned.onnx"), @"");
+}
+
+#[test]
+fn a_rate_at_which_training_diverges_is_told_and_writes_no_model() {
+    let place = Place::with_data(&nets::residual());
+    let command = "finetune net.onnx --data idx:data --normalize none --epochs 3 --batch-size 16 --learning-rate 1e30";
+    place.run(&format!("{command} -o tuned.onnx")).fails(1, &["error: the loss is not finite at epoch "]);
+    assert!(!place.path("tuned.onnx").exists());
+}
+
+#[test]
+fn nodes_that_cannot_be_trained_are_named() {
+    let place = Place::with_data(&nets::mysterious());
+    let done = place.run("train net.onnx --data idx:data --epochs 1 --batch-size 16 -o trained.onnx");
+    assert_snapshot!(done, @"");
+}

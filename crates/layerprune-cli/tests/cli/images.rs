@@ -1,0 +1,43 @@
+//! Images made on the fly: three classes that brightness tells apart.
+
+use std::fs;
+use std::path::Path;
+
+use layerprune::stats::SplitMix;
+
+/// Side of the images.
+pub(crate) const SIDE: usize = 8;
+
+/// Writes gray images of three classes into `folder` in MNIST's format, so many of each class.
+pub(crate) fn write(folder: &Path, train: usize, test: usize) {
+    write_part(folder, "train", train, 1);
+    write_part(folder, "t10k", test, 2);
+}
+
+/// Writes one part; a class more than three where `classes` is.
+fn write_part(folder: &Path, prefix: &str, of_each: usize, seed: u64) {
+    let labels: Vec<u8> = (0..3 * of_each).map(|image| (image % 3) as u8).collect();
+    write_labelled(folder, prefix, &labels, seed);
+}
+
+/// Writes one part with these labels.
+pub(crate) fn write_labelled(folder: &Path, prefix: &str, labels: &[u8], seed: u64) {
+    let mut random = SplitMix::new(seed);
+    let mut images = header(&[labels.len(), SIDE, SIDE]);
+    for &label in labels {
+        let light = 40.0 + 60.0 * f64::from(label);
+        images.extend((0..SIDE * SIDE).map(|_| (light + 30.0 * random.uniform()) as u8));
+    }
+    let mut file = header(&[labels.len()]);
+    file.extend(labels);
+    fs::create_dir_all(folder).unwrap();
+    fs::write(folder.join(format!("{prefix}-images-idx3-ubyte")), images).unwrap();
+    fs::write(folder.join(format!("{prefix}-labels-idx1-ubyte")), file).unwrap();
+}
+
+/// Two zeros, 8 for unsigned bytes, the number of axes, and each axis as 32 bits, the highest byte first.
+fn header(axes: &[usize]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 8, axes.len() as u8];
+    bytes.extend(axes.iter().flat_map(|&size| (size as u32).to_be_bytes()));
+    bytes
+}

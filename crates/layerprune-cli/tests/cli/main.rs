@@ -1,0 +1,19 @@
+//! Tests of the command as a user meets it, one binary: what goes in, and what comes out on which stream.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod eval;
+mod finetune;
+mod images;
+mod inspect;
+mod interrupt;
+mod latency;
+mod nets;
+mod output;
+mod place;
+mod prune;
+mod recalibrate;
+mod report;
+mod run;
+mod score;
+mod usage;
+mod verify;

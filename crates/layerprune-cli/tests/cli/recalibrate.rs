@@ -1,0 +1,44 @@
+use std::collections::BTreeMap;
+
+use insta::assert_snapshot;
+use layerprune::graph::tensor;
+use layerprune::onnx::Model;
+
+use crate::nets;
+use crate::place::Place;
+
+fn weights(place: &Place, model: &str) -> BTreeMap<String, Vec<f32>> {
+    let model = Model::read(place.path(model)).unwrap();
+    let values = model.graph.values().filter_map(|(_, value)| Some((value.name().to_owned(), value.initializer()?)));
+    values.map(|(name, stored)| (name, tensor::to_f32(stored).unwrap())).collect()
+}
+
+#[test]
+fn recalibration_changes_the_statistics_of_batch_norms_and_nothing_else() {
+    let place = Place::with_data(&nets::residual());
+    let done = place.ok("recalibrate net.onnx --data idx:data --normalize none -o new.onnx");
+    assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("written: new.onnx\n", ""));
+    let (before, after) = (weights(&place, "net.onnx"), weights(&place, "new.onnx"));
+    assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
+    for (name, values) in &before {
+        let statistic = name.ends_with("running_mean") || name.ends_with("running_var");
+        assert_eq!(*values != after[name], statistic, "{name}");
+    }
+}
+
+#[test]
+fn the_number_of_images_is_taken_at_its_word() {
+    let place = Place::with_data(&nets::residual());
+    let command = "recalibrate net.onnx --data idx:data --normalize none";
+    place.ok(&format!("{command} -o all.onnx"));
+    place.ok(&format!("{command} --samples 6 -o few.onnx"));
+    assert_ne!(weights(&place, "all.onnx"), weights(&place, "few.onnx"));
+    place.run(&format!("{command} --samples 0 -o none.onnx")).fails(2, &["--samples"]);
+}
+
+#[test]
+fn a_folded_net_has_nothing_to_recalibrate() {
+    let place = Place::with_data(&nets::folded());
+    assert_snapshot!(place.run("recalibrate net.onnx --data idx:data --normalize none -o new.onnx"), @"");
+    assert_eq!(place.names(), ["data", "net.onnx"]);
+}
