@@ -33,12 +33,24 @@ pub(crate) struct Global {
     /// No progress and no notes on standard error; errors still show.
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// Seed of everything random: splits, order, augmentation, initial weights.
-    #[arg(long, global = true, default_value_t = 0)]
-    pub(crate) seed: u64,
+    /// Seed of everything random: splits, order, augmentation, initial weights; 0, or what the recipe says, where not
+    /// given
+    #[arg(long, global = true)]
+    seed: Option<u64>,
     /// Threads for running, training and timing; all cores where not given, one for timing.
     #[arg(long, global = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) threads: Option<u16>,
+}
+
+impl Global {
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed.unwrap_or(0)
+    }
+
+    /// With `seed` where the command line gives none.
+    pub(crate) fn or_seed(&self, seed: u64) -> Self {
+        Self { seed: Some(self.seed.unwrap_or(seed)), ..self.clone() }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -353,9 +365,9 @@ pub(crate) struct LatencyArgs {
     /// Thread counts to go through, instead of --threads; several with commas
     #[arg(long, value_delimiter = ',', value_name = "N")]
     pub(crate) thread_counts: Vec<usize>,
-    /// Timed calls of each model
-    #[arg(long, default_value_t = 200, value_name = "N")]
-    pub(crate) samples: usize,
+    /// Timed calls of each model; 200, and at least two seconds of them, where not given
+    #[arg(long, value_name = "N")]
+    pub(crate) samples: Option<usize>,
     /// Seconds of untimed calls before
     #[arg(long, default_value_t = 0.5, value_name = "SECONDS")]
     pub(crate) warm_up: f64,

@@ -35,17 +35,21 @@ pub(crate) fn open(args: &DataArgs, trained: Option<&Model>, global: &Global) ->
         return Err(Usage(format!("`--held-out {}` is no share between 0 and 1", args.held_out)).into());
     }
     let whole = split(&spec, Split::Train, &options)?;
-    let (train, held_out) = whole.hold_out(args.held_out, global.seed)?;
+    let (train, held_out) = whole.hold_out(args.held_out, global.seed())?;
     let preprocess = match (args.normalize.as_deref(), &spec, trained) {
         (Some("none"), ..) => Preprocess::default(),
-        (Some(text), ..) => text.parse()?,
+        (Some(text), ..) => {
+            text.parse::<Preprocess>().with_context(|| Usage(format!("cannot use `--normalize {text}`")))?
+        }
         (None, DataSpec::Demo, _) => demo::preprocess(),
         (None, _, None) => Preprocess::default(),
         (None, _, Some(model)) => choose(model, &train, args.gray_to_rgb, global)?,
     };
     let preprocess = Preprocess { gray_to_rgb: args.gray_to_rgb, ..preprocess };
-    preprocess.output_shape(train.image_shape())?;
-    Ok(Data { source: spec.to_string(), train, held_out, preprocess, spec, options, seed: global.seed })
+    preprocess.output_shape(train.image_shape()).with_context(|| {
+        Usage(format!("`--normalize {}` does not fit the images", args.normalize.as_deref().unwrap_or("none")))
+    })?;
+    Ok(Data { source: spec.to_string(), train, held_out, preprocess, spec, options, seed: global.seed() })
 }
 
 impl Data {
@@ -102,7 +106,7 @@ fn size(text: &str) -> Result<[u32; 2]> {
 fn choose(model: &Model, train: &Dataset, gray_to_rgb: bool, global: &Global) -> Result<Preprocess> {
     let classes = train.classes().len().max(1);
     let smallest = train.class_counts().into_iter().min().unwrap_or(0);
-    let images = train.balanced(TRIAL.div_ceil(classes).min(smallest).max(1), global.seed)?;
+    let images = train.balanced(TRIAL.div_ceil(classes).min(smallest).max(1), global.seed())?;
     let session = Session::load(model, &session_options(global))?;
     let mut tried: Vec<(&str, Preprocess, f64)> = Vec::new();
     for name in ["none"].into_iter().chain(Preprocess::presets()) {

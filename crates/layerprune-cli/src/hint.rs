@@ -4,6 +4,7 @@ use layerprune::criteria::CriterionError;
 use layerprune::plan::PlanError;
 use layerprune_data::DataError;
 use layerprune_infer::InferError;
+use layerprune_train::CheckpointError;
 
 /// Prints the chain of causes and a hint.
 #[allow(clippy::print_stderr, reason = "errors go to standard error")]
@@ -38,6 +39,15 @@ fn hint_for(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     }
     if let Some(CriterionError::NoEvidence { .. }) = error.downcast_ref() {
         return Some("give labelled images with `--data KIND:PATH`, or use `--criterion weight-norm`");
+    }
+    if let Some(CheckpointError::Write { .. }) = error.downcast_ref() {
+        return None;
+    }
+    if error.is::<CheckpointError>() {
+        return Some(
+            "an interrupted run left the checkpoint: give its settings to go on, or `--restart` to begin anew \
+             (with `run`, delete it)",
+        );
     }
     if let Some(InferError::OpenDim { .. } | InferError::OpenShape { .. }) = error.downcast_ref() {
         return Some("give the shape with `--input-shape 1,3,224,224`");

@@ -8,15 +8,16 @@ use layerprune::analysis::Units;
 use layerprune::criteria::Criterion;
 use layerprune::evidence::Evidence;
 use layerprune::onnx::Model;
-use layerprune::pipeline::{self, Calibrate, Job, Keep, Measure, MeasureLatency, PortError, Recover};
+use layerprune::pipeline::{self, Calibrate, Job, Keep, Measure, MeasureLatency, PortError, Recover, Target};
 use layerprune::record::{
     Accuracy, DataInfo, EpochRow, InputInfo, LatencyComparison, Machine, ModelInfo, Record, Tool,
 };
 use layerprune::report;
 use layerprune_data::Dataset;
+use layerprune_train::Settings;
 
 use crate::args::Global;
-use crate::commands::eval;
+use crate::commands::{eval, prune};
 use crate::data::Data;
 use crate::latency::Timer;
 use crate::output::{Align, table, write_file};
@@ -37,15 +38,18 @@ pub(crate) fn run(recipe: &Recipe, model: &Model, name: &str, global: &Global) -
     let data = data::open(&recipe.data_args(), Some(model), global)?;
     let test = data.test()?;
     let units = model::units(model, &Default::default())?;
-    let job = Job {
-        criteria: scoring::criteria(&recipe.score.criteria)?,
-        target: recipe.target()?,
-        constraints: model::constraints(&recipe.limit_args(), &units)?,
-        shapes: Default::default(),
+    let constraints = model::constraints(&recipe.limit_args(), &units)?;
+    let target = match recipe.target()? {
+        Target::Named(names) => Target::Named(prune::expand(&units, &names, &constraints)?),
+        target => target,
     };
+    let criteria = scoring::criteria(&recipe.score.criteria)?;
+    let settings = training::settings(&recipe.setting_args(), recipe.recover.learning_rate, global.seed())?;
+    let job = Job { criteria, target, constraints, shapes: Default::default() };
     write_file(&folder.join("recipe.toml"), &toml::to_string(recipe)?)?;
     let mut record = start_record(recipe, model, name, &data, &test);
-    let mut ports = Ports { recipe, data: &data, test, criteria: job.criteria.clone(), folder: folder.clone(), global };
+    let criteria = job.criteria.clone();
+    let mut ports = Ports { recipe, data: &data, test, criteria, settings, folder: folder.clone(), global };
     pipeline::run(model, &job, &mut ports, &mut record).map_err(unwrap_interrupt)?;
     write_file(&folder.join("report.html"), &report::html(&record))?;
     write_file(&folder.join("report.md"), &report::markdown(&record))?;
@@ -81,6 +85,7 @@ struct Ports<'a> {
     data: &'a Data,
     test: Dataset,
     criteria: Vec<&'static dyn Criterion>,
+    settings: Settings,
     folder: PathBuf,
     global: &'a Global,
 }
@@ -93,12 +98,10 @@ impl Ports<'_> {
     }
 
     fn finetuning(&self) -> Run<'_> {
-        let args = self.recipe.setting_args();
-        let settings = training::settings(&args, self.recipe.recover.learning_rate, self.global.seed);
         Run {
             data: self.data,
-            settings: settings.unwrap_or_default(),
-            augment: training::augment(&args),
+            settings: self.settings.clone(),
+            augment: training::augment(&self.recipe.setting_args()),
             stage: "fine-tuning",
             checkpoint: training::checkpoint_beside(&self.folder.join("pruned.onnx")),
             global: self.global,

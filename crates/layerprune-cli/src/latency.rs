@@ -32,7 +32,7 @@ impl Timer {
             batch,
             threads: global.threads.map_or(1, usize::from),
             shapes: shapes.clone(),
-            options: LatencyOptions { seed: global.seed, ..Default::default() },
+            options: LatencyOptions { seed: global.seed(), ..Default::default() },
             global: global.clone(),
         }
     }

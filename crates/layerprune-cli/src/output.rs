@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use layerprune::files;
 use serde::Serialize;
 
@@ -26,6 +26,19 @@ pub(crate) fn print_text(text: &str) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other.context("cannot write to standard output"),
     }
+}
+
+/// Refuses a path that no file can be written to, before anything is done for it.
+pub(crate) fn expect_writable(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let fault = if path.is_dir() {
+        "it is a folder".to_owned()
+    } else if !folder.is_dir() {
+        format!("there is no folder `{}`", folder.display())
+    } else {
+        return Ok(());
+    };
+    Err(anyhow!(fault)).with_context(|| format!("cannot write `{}`", path.display()))
 }
 
 /// Writes `text` to `path` in one step.

@@ -1,5 +1,6 @@
 //! Training, recalibration and evaluation on the data of a command.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -9,7 +10,8 @@ use layerprune::batch::Batch;
 use layerprune::onnx::Model;
 use layerprune::record::{Accuracy, EpochRow};
 use layerprune_data::{Augment, BatchOptions, Dataset};
-use layerprune_train::{Batches, Checkpoint, DataError, Event, Schedule, Settings, TrainError};
+use layerprune_train::{Batches, Checkpoint, CheckpointError, DataError, Event, Schedule, Settings, TrainError};
+use serde::{Deserialize, Serialize};
 
 use crate::args::{Global, SettingArgs};
 use crate::commands::eval;
@@ -53,7 +55,7 @@ pub(crate) fn settings(args: &SettingArgs, learning_rate: f64, seed: u64) -> Res
         seed,
         ..Settings::default()
     };
-    settings.check()?;
+    settings.check().map_err(|error| Usage(error.to_string()))?;
     Ok(settings)
 }
 
@@ -75,6 +77,13 @@ fn schedule(text: &str) -> Result<Schedule> {
     }
 }
 
+/// What stands beside a checkpoint.
+#[derive(Serialize, Deserialize)]
+struct Log {
+    circumstances: BTreeMap<String, String>,
+    epochs: Vec<EpochRow>,
+}
+
 /// A training run that leaves a checkpoint after every epoch and goes on from one that it finds.
 pub(crate) struct Run<'a> {
     pub(crate) data: &'a Data,
@@ -88,8 +97,8 @@ pub(crate) struct Run<'a> {
 impl Run<'_> {
     /// Trains `model`; the checkpoint stays until [`Run::forget`].
     pub(crate) fn train(&self, model: &Model) -> Result<(Model, Vec<EpochRow>)> {
-        let start = self.found()?;
-        let mut rows = self.rows_so_far(start.as_ref());
+        let (start, rows) = self.found()?.unzip();
+        let mut rows: Vec<EpochRow> = rows.unwrap_or_default();
         let epochs = Epochs {
             set: self.data.train.clone(),
             options: self.data.training(self.settings.batch_size, self.augment),
@@ -123,23 +132,32 @@ impl Run<'_> {
                 Event::EpochEnd(done) => {
                     let seconds = began.elapsed().as_secs_f64();
                     let held_out = done.model().map_err(anyhow::Error::from).and_then(|model| self.held_out(&model));
-                    match held_out {
-                        Ok(held_out) => {
-                            rows.push(EpochRow {
-                                stage: self.stage.to_owned(),
-                                epoch: done.summary.epoch + 1,
-                                loss: done.summary.loss,
-                                train_top1: Some(done.summary.top1),
-                                held_out_top1: Some(held_out),
-                                learning_rate: Some(rate),
-                                seconds: Some(seconds),
-                            });
-                            bar.suspend(|| progress::note(self.global, &line(&rows[rows.len() - 1])));
+                    let held_out = match held_out {
+                        Ok(top1) => Some(top1),
+                        // The epoch itself was done.
+                        Err(_) if interrupt::asked() => None,
+                        Err(error) => {
+                            fault = Some(error);
+                            None
                         }
-                        Err(error) => fault = Some(error),
+                    };
+                    rows.push(EpochRow {
+                        stage: self.stage.to_owned(),
+                        epoch: done.summary.epoch + 1,
+                        loss: done.summary.loss,
+                        train_top1: Some(done.summary.top1),
+                        held_out_top1: held_out,
+                        learning_rate: Some(rate),
+                        seconds: Some(seconds),
+                    });
+                    if held_out.is_some() {
+                        bar.suspend(|| progress::note(self.global, &line(&rows[rows.len() - 1])));
                     }
-                    let saved = done.checkpoint().save(&self.checkpoint).map_err(anyhow::Error::from);
-                    let saved = saved.and_then(|()| output::write_file(&self.log(), &serde_json::to_string(&rows)?));
+                    let log = Log { circumstances: self.circumstances(), epochs: rows.clone() };
+                    // The log first: a checkpoint is only used with its log.
+                    let saved = serde_json::to_string(&log).map_err(anyhow::Error::from);
+                    let saved = saved.and_then(|log| output::write_file(&self.log(), &log));
+                    let saved = saved.and_then(|()| Ok(done.checkpoint().save(&self.checkpoint)?));
                     fault = fault.take().or(saved.err());
                     if fault.is_some() {
                         return ControlFlow::Break(());
@@ -158,6 +176,10 @@ impl Run<'_> {
         if outcome.finished {
             return Ok((outcome.model, rows));
         }
+        if rows.is_empty() {
+            let text = "interrupted before the first epoch was done; nothing was written";
+            return Err(CannotBeDone(text.to_owned()).into());
+        }
         Err(CannotBeDone(format!(
             "interrupted after {} of {} epochs; the same command goes on from `{}`",
             rows.len(),
@@ -174,24 +196,46 @@ impl Run<'_> {
         }
     }
 
-    fn found(&self) -> Result<Option<Checkpoint>> {
+    /// The checkpoint of an interrupted run and the epochs that led to it.
+    fn found(&self) -> Result<Option<(Checkpoint, Vec<EpochRow>)>> {
         if !self.checkpoint.exists() {
             return Ok(None);
         }
         let checkpoint = Checkpoint::load(&self.checkpoint)?;
+        let mut rows = self.rows_so_far()?;
+        rows.truncate(checkpoint.epochs_done());
         let (done, all) = (checkpoint.epochs_done(), self.settings.epochs);
         progress::note(
             self.global,
             &format!("going on after {done} of {all} epochs, from `{}`", self.checkpoint.display()),
         );
-        Ok(Some(checkpoint))
+        Ok(Some((checkpoint, rows)))
     }
 
-    fn rows_so_far(&self, start: Option<&Checkpoint>) -> Vec<EpochRow> {
-        let text = start.and_then(|_| std::fs::read_to_string(self.log()).ok()).unwrap_or_default();
-        let mut rows: Vec<EpochRow> = serde_json::from_str(&text).unwrap_or_default();
-        rows.truncate(start.map_or(0, Checkpoint::epochs_done));
-        rows
+    fn rows_so_far(&self) -> Result<Vec<EpochRow>> {
+        let context = || format!("cannot use `{}`, which belongs to the checkpoint; `--restart` begins anew", self.log().display());
+        let log: Log =
+            serde_json::from_str(&std::fs::read_to_string(self.log()).with_context(context)?).with_context(context)?;
+        for (setting, expected) in self.circumstances() {
+            let found = log.circumstances.get(&setting).cloned().unwrap_or_default();
+            if found != expected {
+                return Err(TrainError::from(CheckpointError::OtherSettings { setting, found, expected }).into());
+            }
+        }
+        Ok(log.epochs)
+    }
+
+    /// What the epochs depend on and the checkpoint does not hold.
+    fn circumstances(&self) -> BTreeMap<String, String> {
+        let data = self.data;
+        [
+            ("data", data.source.clone()),
+            ("training images", format!("{} of {:?}", data.train.len(), data.train.image_shape())),
+            ("preprocessing", format!("{:?}", data.preprocess)),
+            ("augmentation", format!("{:?}", self.augment)),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
     }
 
     fn log(&self) -> PathBuf {

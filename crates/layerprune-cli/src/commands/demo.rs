@@ -5,7 +5,7 @@ use crate::{demo, job, output, progress};
 
 /// Does the whole job on the embedded model and images.
 pub(crate) fn run(args: &DemoArgs, global: &Global) -> Result<()> {
-    let recipe = demo::recipe(&args.output, global.seed)?;
+    let recipe = demo::recipe(&args.output, global.seed())?;
     progress::note(
         global,
         "The demo prunes a residual CNN of 12 blocks on a part of Fashion-MNIST, both embedded: it scores all blocks,\n\

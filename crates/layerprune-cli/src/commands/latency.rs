@@ -32,7 +32,7 @@ struct Timed {
 
 /// Times models over the matrix of batch sizes and thread counts.
 pub(crate) fn run(args: &LatencyArgs, global: &Global) -> Result<()> {
-    if args.batch.contains(&0) || args.thread_counts.contains(&0) || args.samples == 0 {
+    if args.batch.contains(&0) || args.thread_counts.contains(&0) || args.samples == Some(0) {
         return Err(Usage("batch sizes, thread counts and samples are above 0".to_owned()).into());
     }
     if !(0.0..=3600.0).contains(&args.warm_up) {
@@ -50,7 +50,10 @@ pub(crate) fn run(args: &LatencyArgs, global: &Global) -> Result<()> {
         for &threads in &threads {
             let mut timer = Timer::new(global, batch, &shapes);
             timer.threads = threads;
-            timer.options.samples = args.samples;
+            if let Some(samples) = args.samples {
+                timer.options.samples = samples;
+                timer.options.min_time = Duration::ZERO;
+            }
             timer.options.warm_up = Duration::from_secs_f64(args.warm_up);
             let measured = match timer.measure(&models.iter().collect::<Vec<_>>()) {
                 Err(InferError::Interrupted) => return Err(CannotBeDone("interrupted".to_owned()).into()),

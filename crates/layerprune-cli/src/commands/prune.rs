@@ -27,6 +27,9 @@ struct Outcome {
 
 /// Plans what to remove, cuts it and writes the model.
 pub(crate) fn run(args: &PruneArgs, global: &Global) -> Result<()> {
+    for path in args.output.iter().chain(&args.save_plan) {
+        output::expect_writable(path)?;
+    }
     let model = model::read(&args.model)?;
     let shapes = model::input_shapes(&args.shapes, &model)?;
     let units = model::units(&model, &shapes)?;
@@ -34,7 +37,8 @@ pub(crate) fn run(args: &PruneArgs, global: &Global) -> Result<()> {
     let (plan, latency) = if let Some(path) = &args.what.plan {
         (read_json::<Plan>(path, "plan")?, None)
     } else if !args.what.remove.is_empty() {
-        (by_name(&units, &args.what.remove, &constraints)?, None)
+        let names = expand(&units, &args.what.remove, &constraints)?;
+        (plan::named(&units, &names, &constraints)?, None)
     } else {
         let scores = scores(args, &model, &units, global)?;
         match (args.what.layers, args.what.latency_reduction) {
@@ -85,8 +89,8 @@ fn scores(args: &PruneArgs, model: &Model, units: &Units, global: &Global) -> Re
     Ok(scores.remove(0))
 }
 
-/// The plan that removes what `names` name or match; a glob takes what can go and leaves the rest.
-pub(crate) fn by_name(units: &Units, names: &[String], constraints: &Constraints) -> Result<Plan> {
+/// The layers that `names` name or match; a glob takes what can go and leaves the rest.
+pub(crate) fn expand(units: &Units, names: &[String], constraints: &Constraints) -> Result<Vec<String>> {
     let mut all = Vec::new();
     for name in names {
         if units.named(name).is_some() || !name.contains(['*', '?', '[', '{']) {
@@ -97,7 +101,7 @@ pub(crate) fn by_name(units: &Units, names: &[String], constraints: &Constraints
         let removable = matching.iter().filter(|unit| unit.removal(&constraints.ways).is_some());
         all.extend(removable.map(|unit| unit.name.clone()).filter(|name| !constraints.protected.contains(name)));
     }
-    Ok(plan::named(units, &all, constraints)?)
+    Ok(all)
 }
 
 fn budget_fault(error: BudgetError) -> anyhow::Error {
@@ -109,7 +113,7 @@ fn budget_fault(error: BudgetError) -> anyhow::Error {
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path, what: &str) -> Result<T> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read the {what} `{}`", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("`{}` is no {what} of this program", path.display()))
+    serde_json::from_str(&text).with_context(|| format!("`{}` holds no {what} that this program knows", path.display()))
 }
 
 fn text(outcome: &Outcome, units: &Units) -> String {

@@ -1,11 +1,12 @@
 use anyhow::Result;
 
 use crate::args::{Global, RecalibrateArgs};
-use crate::output::print;
+use crate::output::{expect_writable, print};
 use crate::{CannotBeDone, data, model, training};
 
 /// Estimates batch-norm statistics anew and writes the model.
 pub(crate) fn run(args: &RecalibrateArgs, global: &Global) -> Result<()> {
+    expect_writable(&args.output)?;
     let model = model::read(&args.model)?;
     let data = data::open(&args.data, Some(&model), global)?;
     let Some(recalibrated) = training::recalibrate(&model, &data, args.samples, global)? else {

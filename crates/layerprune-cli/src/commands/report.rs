@@ -4,11 +4,11 @@ use anyhow::{Context, Result};
 use layerprune::record::Record;
 use layerprune::report;
 
-use crate::args::ReportArgs;
+use crate::args::{Global, ReportArgs};
 use crate::{Usage, output};
 
 /// Writes a page about a run, in the form that the file's extension asks for.
-pub(crate) fn run(args: &ReportArgs) -> Result<()> {
+pub(crate) fn run(args: &ReportArgs, global: &Global) -> Result<()> {
     let context = || format!("cannot use the record `{}`", args.record.display());
     let record = Record::from_json(&fs::read_to_string(&args.record).with_context(context)?).with_context(context)?;
     let page = match args.output.extension().and_then(|extension| extension.to_str()) {
@@ -20,5 +20,8 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
             return Err(Usage(text).into());
         }
     };
-    output::write_file(&args.output, &page)
+    output::write_file(&args.output, &page)?;
+    output::print(global, &serde_json::json!({ "written": args.output }), |_| {
+        format!("written: {}", args.output.display())
+    })
 }

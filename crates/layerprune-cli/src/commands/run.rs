@@ -12,8 +12,9 @@ pub(crate) fn run(args: &RunArgs, global: &Global) -> Result<()> {
         return output::print_text(recipe::EXAMPLE);
     };
     let text = fs::read_to_string(path).with_context(|| format!("cannot read the recipe `{}`", path.display()))?;
-    let recipe = Recipe::parse(&text)?;
-    let global = Global { seed: recipe.seed, ..global.clone() };
+    let mut recipe = Recipe::parse(&text)?;
+    let global = global.or_seed(recipe.seed);
+    recipe.seed = global.seed();
     let model = model::read(&recipe.model)?;
     let finished = job::run(&recipe, &model, &recipe.model.display().to_string(), &global)?;
     output::print(&global, &finished.record, |_| job::text(&finished))

@@ -12,6 +12,7 @@ pub(crate) fn run(args: &ScoreArgs, global: &Global) -> Result<()> {
     if args.output.is_some() && criteria.len() != 1 {
         return Err(Usage("`--output` holds the scores of one criterion".to_owned()).into());
     }
+    args.output.as_deref().map_or(Ok(()), output::expect_writable)?;
     let model = model::read(&args.model)?;
     let units = model::units(&model, &model::input_shapes(&args.shapes, &model)?)?;
     let data = args.data.given().map(|given| data::open(&given, Some(&model), global)).transpose()?;

@@ -1,7 +1,7 @@
 use anyhow::Result;
 
 use crate::args::{Global, TrainArgs};
-use crate::output::print;
+use crate::output::{expect_writable, print};
 use crate::training::{self, Run};
 use crate::{data, model};
 
@@ -16,6 +16,7 @@ pub(crate) enum Start {
 
 /// Trains a model and writes it; goes on where an interrupted run left off.
 pub(crate) fn run(args: &TrainArgs, global: &Global, start: Start) -> Result<()> {
+    expect_writable(&args.output)?;
     let mut model = model::read(&args.model)?;
     let (trained, rate, stage) = match start {
         Start::Initial => (None, 0.1, "training"),
@@ -23,11 +24,11 @@ pub(crate) fn run(args: &TrainArgs, global: &Global, start: Start) -> Result<()>
     };
     let data = data::open(&args.data, trained, global)?;
     if start == Start::Initial {
-        model = layerprune_train::initialize(&model, global.seed)?;
+        model = layerprune_train::initialize(&model, global.seed())?;
     }
     let run = Run {
         data: &data,
-        settings: training::settings(&args.settings, rate, global.seed)?,
+        settings: training::settings(&args.settings, rate, global.seed())?,
         augment: training::augment(&args.settings),
         stage,
         checkpoint: training::checkpoint_beside(&args.output),

@@ -47,7 +47,8 @@ fn both_engines_agree() {
 fn parts_of_the_training_set_are_evaluated_when_asked_for() {
     let place = Place::with_data(&nets::residual());
     let images = |flags: &str| {
-        place.ok(&format!("eval net.onnx --data idx:data --normalize none --format json {flags}")).json()["images"].clone()
+        place.ok(&format!("eval net.onnx --data idx:data --normalize none --format json {flags}")).json()["images"]
+            .clone()
     };
     assert_eq!(images("--split held-out"), 6);
     assert_eq!(images("--split train"), 54);

@@ -56,7 +56,8 @@ fn augmentation_schedule_and_nesterov_change_what_is_learned() {
     let command = "finetune net.onnx --data idx:data --normalize none --epochs 2 --batch-size 16";
     place.ok(&format!("{command} -o plain.onnx"));
     let plain = place.bytes("plain.onnx");
-    for flags in ["--pad-crop 2", "--flip", "--nesterov", "--schedule constant", "--schedule step:1:0.1", "--warm-up 1"] {
+    for flags in ["--pad-crop 2", "--flip", "--nesterov", "--schedule constant", "--schedule step:1:0.1", "--warm-up 1"]
+    {
         place.ok(&format!("{command} {flags} -o other.onnx"));
         assert_ne!(place.bytes("other.onnx"), plain, "{flags}");
     }

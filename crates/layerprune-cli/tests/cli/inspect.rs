@@ -16,7 +16,8 @@ fn layers_of_a_chain_are_listed_with_cost_and_verdict() {
 
 #[test]
 fn inverted_residuals_are_named_after_their_modules() {
-    let json = Place::with(&mobilenet_v2(1, 8, &[(8, 1), (16, 2), (16, 1)])).ok("inspect net.onnx --format json").json();
+    let json =
+        Place::with(&mobilenet_v2(1, 8, &[(8, 1), (16, 2), (16, 1)])).ok("inspect net.onnx --format json").json();
     let units: Vec<_> = json["units"].as_array().unwrap().iter().map(|unit| (&unit["name"], &unit["ways"])).collect();
     let removable: Vec<_> = units.iter().filter(|(_, ways)| **ways != serde_json::json!([])).collect();
     assert_eq!(format!("{removable:?}"), r#"[]"#, "{units:?}");

@@ -83,7 +83,10 @@ fn ctrl_c_stops_tidily_and_says_how_to_go_on() {
     let mut running = place.start(&finetune("tuned.onnx", "--epochs 100000 --quiet"));
     running.wait_for(&place.path("tuned.onnx.checkpoint"));
     let done = running.interrupt();
-    done.fails(1, &["error: interrupted after ", " of 100000 epochs; the same command goes on from `tuned.onnx.checkpoint`"]);
+    done.fails(
+        1,
+        &["error: interrupted after ", " of 100000 epochs; the same command goes on from `tuned.onnx.checkpoint`"],
+    );
     assert_eq!(done.stdout, "");
     let names = ["data", "net.onnx", "tuned.onnx.checkpoint", "tuned.onnx.epochs.json"];
     assert_eq!(place.names(), names);

@@ -100,8 +100,9 @@ fn the_branch_of_a_projecting_block_goes_when_that_is_allowed() {
     let place = Place::with(&nets::residual());
     let done = place.ok("prune net.onnx --remove layer2.0 --drop-branches -o pruned.onnx --format json");
     assert_eq!(done.json()["plan"]["removed"], json!([{ "unit": "layer2.0", "way": "drop-branch" }]));
-    let [before, after] = ["net.onnx", "pruned.onnx"]
-        .map(|model| place.ok(&format!("inspect {model} --format json")).json()["total"]["parameters"].as_u64().unwrap());
+    let [before, after] = ["net.onnx", "pruned.onnx"].map(|model| {
+        place.ok(&format!("inspect {model} --format json")).json()["total"]["parameters"].as_u64().unwrap()
+    });
     // Two convolutions and their batch norms; the projection stays.
     assert_eq!(before - after, 4 * 8 * 9 + 8 * 8 * 9 + 2 * 2 * 8);
 }
@@ -216,12 +217,15 @@ fn no_layers_at_all_leave_the_model_as_it_is() {
 fn a_latency_target_out_of_reach_says_how_far_it_got_and_writes_nothing() {
     let place = Place::with(&nets::residual());
     let done = place.run("prune net.onnx --criterion weight-norm --latency-reduction 99.9% -o pruned.onnx");
-    done.fails(1, &[
-        "error: a latency reduction of 99.9 % cannot be met: with all 3 removable layers gone it is ",
-        "without layer1.0: ",
-        "without layer1.1: ",
-        "without layer2.1: ",
-    ]);
+    done.fails(
+        1,
+        &[
+            "error: a latency reduction of 99.9 % cannot be met: with all 3 removable layers gone it is ",
+            "without layer1.0: ",
+            "without layer1.1: ",
+            "without layer2.1: ",
+        ],
+    );
     assert_eq!(done.stdout, "");
     assert_eq!(place.names(), ["net.onnx"]);
 }
@@ -246,7 +250,9 @@ fn a_latency_target_is_a_percentage_between_0_and_100() {
         let done = place.run(&format!("prune net.onnx --latency-reduction={target} -o pruned.onnx"));
         done.fails(2, &[&format!("`{target}` is no percentage between 0 and 100")]);
     }
-    place.run("prune net.onnx --latency-reduction 5 --batch 0 --criterion weight-norm -o pruned.onnx").fails(2, &["batch"]);
+    place
+        .run("prune net.onnx --latency-reduction 5 --batch 0 --criterion weight-norm -o pruned.onnx")
+        .fails(2, &["batch"]);
 }
 
 #[test]

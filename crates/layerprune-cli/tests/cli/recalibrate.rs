@@ -9,8 +9,8 @@ use crate::place::Place;
 
 fn weights(place: &Place, model: &str) -> BTreeMap<String, Vec<f32>> {
     let model = Model::read(place.path(model)).unwrap();
-    let values = model.graph.values().filter_map(|(_, value)| Some((value.name().to_owned(), value.initializer()?)));
-    values.map(|(name, stored)| (name, tensor::to_f32(stored).unwrap())).collect()
+    let stored = model.graph.initializers().iter().map(|&id| model.graph.value(id));
+    stored.map(|value| (value.name().to_owned(), tensor::to_f32(value.initializer().unwrap()).unwrap())).collect()
 }
 
 #[test]

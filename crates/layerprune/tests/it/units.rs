@@ -146,3 +146,46 @@ fn open_map_sizes_keep_a_chain_layer_whose_shape_is_certain_anyway() {
     proto.graph.redeclare_input(value, info);
     assert_eq!(verdicts(&proto)[0], "a: Bypass");
 }
+
+/// The folder of larger models that are not part of the project; a test that needs it says so when it is not there.
+fn shared(test: &str) -> Option<std::path::PathBuf> {
+    let folder = std::env::var_os("LAYERPRUNE_SHARED").map(Into::into);
+    if folder.is_none() {
+        eprintln!("skipped: {test} needs the models in the folder that LAYERPRUNE_SHARED names");
+    }
+    folder
+}
+
+#[test]
+fn resnet56_has_27_blocks_of_which_the_two_down_sampling_ones_cannot_be_bypassed() {
+    let Some(folder) = shared("resnet56_has_27_blocks") else { return };
+    for file in ["cifar10_resnet56_bn.onnx", "cifar10_resnet56_folded.onnx"] {
+        let model = Model::read(folder.join("models").join(file)).unwrap();
+        let units = Units::find(&model, &Default::default()).unwrap();
+        let blocks: Vec<_> = units.units.iter().filter(|unit| unit.kind == Kind::Block).collect();
+        assert_eq!(blocks.len(), 27);
+        assert!(blocks.iter().all(|unit| unit.tapped));
+        let stay: Vec<_> = blocks.iter().filter(|unit| unit.reason.is_some()).map(|unit| unit.name.as_str()).collect();
+        assert_eq!(stay, ["layer2.0", "layer3.0"]);
+        assert_eq!(units.costs.total().macs, Some(125_485_696));
+    }
+}
+
+#[test]
+fn a_block_or_layer_without_effect_goes_and_leaves_the_outputs_as_they_were() {
+    use layerprune::criteria::{Scores, WeightNorm};
+    let Some(folder) = shared("a_block_or_layer_without_effect_goes") else { return };
+    for (case, name) in [("c31", "n15_Add"), ("c32", "n3_Conv")] {
+        let read = |kind: &str| Model::read(folder.join("cases").join(format!("{case}.{kind}.onnx"))).unwrap();
+        let model = read("full");
+        let units = Units::find(&model, &Default::default()).unwrap();
+        let scores = Scores::of(&WeightNorm, &model.graph, &units, &Default::default()).unwrap();
+        let limits = layerprune::plan::Constraints::bypass_only();
+        let plan = layerprune::plan::lowest(&units, &scores, &limits, 1).unwrap();
+        assert_eq!(plan.removed[0].unit, name);
+        let cut = layerprune::surgery::apply(&model, &units, &plan).unwrap();
+        let wanted = Units::find(&read("want"), &Default::default()).unwrap().costs.total();
+        assert_eq!(plan.after, wanted);
+        assert_eq!(cut.graph.node_count(), read("want").graph.node_count());
+    }
+}

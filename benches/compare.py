@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.9"
+# dependencies = ["numpy", "onnx", "onnxruntime", "pillow"]   # and torch, for the training step only
+# ///
+"""Time and peak memory of layerprune beside a reference, in turns in one run. What cannot be run is left out.
+
+    python3 benches/compare.py --resnet56 R56.onnx --resnet20 R20.onnx --images FOLDER [--torch-python PYTHON]
+
+inspect  ResNet-56: layerprune inspect / onnx.load and onnx.shape_inference
+score    imprinting ResNet-56 on 5,000 training images: layerprune score / ONNX Runtime with the same taps, Pillow and
+         numpy; FOLDER holds train/<class>/*.jpg
+step     training ResNet-20 at batch 64, two threads: layerprune-train's bench / PyTorch. Time is that of a step;
+         memory that of the process.
+"""
+import argparse, os, pathlib, random, re, statistics, subprocess, sys, time
+
+HERE = pathlib.Path(__file__).resolve()
+ROOT = HERE.parent.parent
+
+
+def run(command):
+    """Seconds, peak resident MB and output of a command."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        raise RuntimeError(f"{' '.join(map(str, command))}: {output.strip().splitlines()[-1:]}")
+    return time.perf_counter() - start, usage.ru_maxrss / 1024, output
+
+
+def compare(name, ours, theirs, repeats, seconds=lambda wall, output: wall):
+    results = {"layerprune": [], "reference": []}
+    for _ in range(repeats):
+        for who, command in (("layerprune", ours), ("reference", theirs)):
+            try:
+                wall, peak, output = run(command)
+                results[who].append((seconds(wall, output), peak))
+            except (RuntimeError, OSError) as error:
+                print(f"{name}: {who} left out: {error}", file=sys.stderr)
+    medians = {}
+    for who, values in results.items():
+        if values:
+            medians[who] = [statistics.median(column) for column in zip(*values)]
+            print(f"{name:8} {who:11} {medians[who][0]:9.3f} s  {medians[who][1]:7.0f} MB  ({len(values)} runs)")
+    if len(medians) == 2:
+        time_ratio = medians["layerprune"][0] / medians["reference"][0]
+        peak_ratio = medians["layerprune"][1] / medians["reference"][1]
+        print(f"{name:8} layerprune / reference: time {time_ratio:.2f}, peak memory {peak_ratio:.2f}")
+
+
+def reference_inspect(model):
+    import onnx
+    onnx.shape_inference.infer_shapes(onnx.load(model))
+
+
+def reference_score(model, images, threads):
+    """Class means at every block's output over 5,000 images, then accuracies on a tenth of the training set."""
+    import numpy as np, onnx, onnxruntime
+    from PIL import Image
+    graph = onnx.load(model)
+    adds = {node.output[0] for node in graph.graph.node if node.op_type == "Add"}
+    taps = [node.output[0] for node in graph.graph.node if node.op_type == "Relu" and node.input[0] in adds]
+    graph.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in taps)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), options)
+    mean = np.array([.485, .456, .406], np.float32)[:, None, None]
+    std = np.array([.229, .224, .225], np.float32)[:, None, None]
+    classes = sorted(path for path in (pathlib.Path(images) / "train").iterdir())
+    files = [(path, label) for label, folder in enumerate(classes) for path in sorted(folder.iterdir())]
+    random.Random(0).shuffle(files)
+
+    def embed(value):
+        n, c, h, w = value.shape
+        side = min(max(round((2048 / c) ** .5), 1), h)
+        bounds = [(i * h // side, -(-(i + 1) * h // side)) for i in range(side)]
+        rows = np.stack([value[:, :, a:b].mean(2) for a, b in bounds], 2)
+        return np.stack([rows[..., a:b].mean(3) for a, b in bounds], 3).reshape(n, -1)
+
+    def batches(part):
+        for start in range(0, len(part), 64):
+            chunk = part[start:start + 64]
+            pixels = np.stack([np.asarray(Image.open(path)).transpose(2, 0, 1) for path, _ in chunk])
+            inputs = (pixels.astype(np.float32) / 255 - mean) / std
+            yield session.run(taps, {session.get_inputs()[0].name: inputs}), np.array([label for _, label in chunk])
+
+    sums = [0] * len(taps)
+    for values, labels in batches(files[:5000]):
+        one_hot = np.eye(len(classes), dtype=np.float32)[labels]
+        sums = [total + one_hot.T @ embed(value) for total, value in zip(sums, values)]
+    weights = [total / np.linalg.norm(total, axis=1, keepdims=True) for total in sums]
+    held_out = files[5000:5000 + len(files) // 10]
+    right = np.zeros(len(taps))
+    for values, labels in batches(held_out):
+        right += [((embed(value) @ weight.T).argmax(1) == labels).sum() for value, weight in zip(values, weights)]
+    print((right / len(held_out)).round(3))
+
+
+def reference_step(threads):
+    import torch
+    from torch import nn
+    torch.set_num_threads(threads)
+
+    class Block(nn.Module):
+        def __init__(self, channels, width, stride):
+            super().__init__()
+            self.conv1 = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
+            self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+            self.bn1, self.bn2 = nn.BatchNorm2d(width), nn.BatchNorm2d(width)
+            self.more, self.stride = width - channels, stride
+
+        def forward(self, x):
+            y = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+            x = x[:, :, ::self.stride, ::self.stride]
+            return torch.relu(y + nn.functional.pad(x, (0, 0, 0, 0, self.more // 2, self.more - self.more // 2)))
+
+    layers, channels = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()], 16
+    for width, stride in ((16, 1), (32, 2), (64, 2)):
+        for block in range(3):
+            layers.append(Block(channels, width, stride if block == 0 else 1))
+            channels = width
+    net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+    optimiser = torch.optim.SGD(net.parameters(), lr=.01, momentum=.9, weight_decay=5e-4)
+    x, y = torch.randn(64, 3, 32, 32), torch.arange(64) % 10
+    times = []
+    for _ in range(10):
+        start = time.perf_counter()
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(net(x), y).backward()
+        optimiser.step()
+        times.append((time.perf_counter() - start) * 1e3)
+    print(f"own: median {statistics.median(times[1:]):.1f} ms")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--resnet56")
+    parser.add_argument("--resnet20")
+    parser.add_argument("--images")
+    parser.add_argument("--torch-python", default=sys.executable, help="the Python that has torch")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--reference", choices=["inspect", "score", "step"], help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.reference == "inspect":
+        return reference_inspect(args.resnet56)
+    if args.reference == "score":
+        return reference_score(args.resnet56, args.images, args.threads)
+    if args.reference == "step":
+        return reference_step(args.threads)
+    subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "layerprune-cli"], cwd=ROOT, check=True)
+    ours = [str(ROOT / "target/release/layerprune"), "--quiet", "--threads", str(args.threads)]
+    again = [str(HERE), "--threads", str(args.threads)]
+    if args.resnet56:
+        model = str(pathlib.Path(args.resnet56).resolve())
+        theirs = [sys.executable, *again, "--resnet56", model, "--reference", "inspect"]
+        compare("inspect", [*ours, "inspect", model], theirs, 3 * args.repeats)
+        if args.images:
+            images = str(pathlib.Path(args.images).resolve())
+            options = ["--data", f"imagefolder:{images}", "--normalize", "imagenet", "--samples", "5000"]
+            theirs = [sys.executable, *again, "--resnet56", model, "--images", images, "--reference", "score"]
+            compare("score", [*ours, "score", model, *options], theirs, args.repeats)
+    if args.resnet20:
+        model = str(pathlib.Path(args.resnet20).resolve())
+        build = ["cargo", "bench", "--quiet", "-p", "layerprune-train", "--bench", "step", "--no-run"]
+        subprocess.run(build, cwd=ROOT, check=True)
+        ours = ["env", f"RAYON_NUM_THREADS={args.threads}", *build[:-1], "--", model, "64", "9", "only", "own"]
+        median = lambda wall, output: float(re.search(r"own: median ([\d.]+) ms", output)[1]) / 1e3
+        compare("step", ours, [args.torch_python, *again, "--reference", "step"], args.repeats, median)
+
+
+main()

@@ -1,0 +1,125 @@
+//! Help, versions and what is no command.
+
+use insta::assert_snapshot;
+
+use crate::nets;
+use crate::place::Place;
+
+const VERBS: [&str; 12] = [
+    "inspect",
+    "score",
+    "prune",
+    "train",
+    "finetune",
+    "recalibrate",
+    "eval",
+    "latency",
+    "verify",
+    "report",
+    "run",
+    "demo",
+];
+
+/// Arguments and flags of a help page, each with the text that explains it.
+fn explained(help: &str) -> Vec<(String, String)> {
+    let mut items: Vec<(String, String)> = Vec::new();
+    let depth = |line: &str| line.len() - line.trim_start().len();
+    for line in help.lines() {
+        let word = line.trim_start();
+        let begins =
+            (2..=6).contains(&depth(line)) && word.starts_with(['-', '<', '[']) && !word.starts_with("[default");
+        if begins && !word.starts_with("[possible") {
+            let (name, text) = word.split_once("  ").unwrap_or((word, ""));
+            items.push((name.to_owned(), text.trim().to_owned()));
+        } else if let Some((_, text)) = items.last_mut().filter(|_| depth(line) >= 8 || line.is_empty()) {
+            text.push_str(word);
+        }
+    }
+    items
+}
+
+#[test]
+fn every_argument_and_flag_of_every_verb_is_explained() {
+    let place = Place::new();
+    for verb in VERBS {
+        let done = place.ok(&format!("{verb} --help"));
+        assert_eq!(done.stderr, "");
+        let items = explained(&done.stdout);
+        for (name, text) in &items {
+            let text = text.split("[default").next().unwrap().split("[possible").next().unwrap();
+            assert!(text.len() > 5, "`{verb}` says nothing of `{name}`\n{done}");
+        }
+        let names: Vec<_> = items.iter().map(|(name, _)| name.as_str()).collect();
+        for common in ["-q, --quiet", "--seed <SEED>", "--format <FORMAT>", "--threads <THREADS>", "-h, --help"] {
+            assert!(names.contains(&common), "{verb}: {names:?}");
+        }
+    }
+}
+
+#[test]
+fn the_flags_of_each_verb_are_these() {
+    let place = Place::new();
+    let mut all = String::new();
+    for verb in VERBS {
+        let items = explained(&place.ok(&format!("{verb} --help")).stdout);
+        let own = items.iter().map(|(name, _)| name.as_str()).filter(|name| {
+            !["--quiet", "--seed ", "--format ", "--threads ", "--help", "--version"]
+                .iter()
+                .any(|common| name.contains(common))
+        });
+        all.push_str(&format!("{verb}: {}\n", own.collect::<Vec<_>>().join(" | ")));
+    }
+    assert_snapshot!(all, @"");
+}
+
+#[test]
+fn every_verb_stands_in_the_help_with_a_line_of_its_own() {
+    let done = Place::new().ok("--help");
+    for verb in VERBS {
+        let line = done.stdout.lines().find(|line| line.trim_start().starts_with(&format!("{verb} ")));
+        let text = line.unwrap_or_else(|| panic!("{verb}\n{done}")).trim_start().strip_prefix(verb).unwrap();
+        assert!(text.trim().len() > 10, "{verb}\n{done}");
+    }
+    assert!(done.stdout.contains("Exit status: 0 done, 1 cannot be done as asked, 2 wrong usage."));
+    assert_eq!(Place::new().ok("help prune").stdout, Place::new().ok("prune --help").stdout);
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    let expected = format!("layerprune {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(Place::new().ok("--version").stdout, expected);
+    assert_eq!(Place::new().ok("-V").stdout, expected);
+}
+
+#[test]
+fn a_verb_that_there_is_not_is_wrong_usage() {
+    assert_snapshot!(Place::new().run("purne net.onnx"), @"");
+}
+
+#[test]
+fn no_verb_at_all_shows_the_help_and_is_wrong_usage() {
+    let done = Place::new().run("");
+    assert_eq!((done.code, done.stdout.as_str()), (Some(2), ""));
+    assert!(done.stderr.contains("Usage: layerprune"), "{done}");
+}
+
+#[test]
+fn missing_and_unknown_arguments_are_wrong_usage() {
+    let place = Place::with(&nets::residual());
+    for verb in VERBS.iter().filter(|verb| **verb != "demo") {
+        place.run(verb).fails(2, &["required"]);
+    }
+    for verb in VERBS {
+        place.run(&format!("{verb} --no-such-flag")).fails(2, &["--no-such-flag"]);
+    }
+    place.run("inspect net.onnx --format yaml").fails(2, &["text", "json"]);
+    place.run("inspect net.onnx --seed -1").fails(2, &["-1"]);
+    place.run("eval net.onnx").fails(2, &["--data <KIND:PATH>"]);
+}
+
+#[test]
+fn options_of_every_command_may_stand_before_the_verb() {
+    let place = Place::with(&nets::residual());
+    let behind = place.ok("inspect net.onnx --format json").stdout;
+    assert_eq!(place.ok("--format json inspect net.onnx").stdout, behind);
+}
