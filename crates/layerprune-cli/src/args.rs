@@ -36,7 +36,7 @@ pub(crate) struct Global {
     /// Seed of everything random: splits, order, augmentation, initial weights; 0, or what the recipe says, where not
     /// given
     #[arg(long, global = true)]
-    seed: Option<u64>,
+    pub(crate) seed: Option<u64>,
     /// Threads for running, training and timing; all cores where not given, one for timing.
     #[arg(long, global = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) threads: Option<u16>,

@@ -1,4 +1,5 @@
-//! What the demo works on, embedded: images of Fashion-MNIST (MIT licence) and a model trained on them by this program.
+//! What the demo works on, embedded: images of Fashion-MNIST (MIT licence, see `demo/LICENSE-fashion-mnist`) and a model
+//! that this program trained on them.
 
 use std::path::Path;
 
@@ -44,4 +45,37 @@ pub(crate) fn recipe(output: &Path, seed: u64) -> Result<Recipe> {
     recipe.output = output.to_owned();
     recipe.seed = seed;
     Ok(recipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use layerprune::analysis::{Kind, Units};
+
+    use super::*;
+
+    #[test]
+    fn the_embedded_images_are_8000_and_2000_of_ten_classes() {
+        let (train, test) = (dataset(Split::Train).unwrap(), dataset(Split::Test).unwrap());
+        assert_eq!((train.len(), test.len()), (8_000, 2_000));
+        for part in [&train, &test] {
+            assert_eq!(part.classes(), CLASSES);
+            assert_eq!(part.image_shape(), [1, 28, 28]);
+            assert!(part.class_counts().iter().all(|&count| count > 0), "{:?}", part.class_counts());
+        }
+        assert_eq!(preprocess().output_shape(train.image_shape()).unwrap(), [1, 28, 28]);
+    }
+
+    #[test]
+    fn the_embedded_model_has_as_many_blocks_as_the_demo_says_and_most_can_go() {
+        let units = Units::find(&model().unwrap(), &Default::default()).unwrap();
+        let blocks: Vec<_> = units.units.iter().filter(|unit| unit.kind == Kind::Block).collect();
+        assert_eq!(blocks.len(), 12);
+        assert!(blocks.iter().filter(|block| !block.removals.is_empty()).count() >= 9);
+    }
+
+    #[test]
+    fn the_recipe_of_the_demo_takes_the_folder_and_the_seed() {
+        let recipe = recipe(Path::new("there"), 7).unwrap();
+        assert_eq!((recipe.output.as_path(), recipe.seed), (Path::new("there"), 7));
+    }
 }

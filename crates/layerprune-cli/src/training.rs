@@ -213,7 +213,9 @@ impl Run<'_> {
     }
 
     fn rows_so_far(&self) -> Result<Vec<EpochRow>> {
-        let context = || format!("cannot use `{}`, which belongs to the checkpoint; `--restart` begins anew", self.log().display());
+        let context = || {
+            format!("cannot use `{}`, which belongs to the checkpoint; `--restart` begins anew", self.log().display())
+        };
         let log: Log =
             serde_json::from_str(&std::fs::read_to_string(self.log()).with_context(context)?).with_context(context)?;
         for (setting, expected) in self.circumstances() {

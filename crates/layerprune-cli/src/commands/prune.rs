@@ -3,10 +3,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use layerprune::analysis::Units;
-use layerprune::criteria::Scores;
+use layerprune::criteria::{SCORES_SCHEMA, Scores};
 use layerprune::onnx::Model;
 use layerprune::pipeline::{self, BudgetError};
-use layerprune::plan::{self, Constraints, Plan};
+use layerprune::plan::{self, Constraints, PLAN_SCHEMA, Plan, PlanError};
 use layerprune::surgery;
 use serde::Serialize;
 
@@ -35,7 +35,12 @@ pub(crate) fn run(args: &PruneArgs, global: &Global) -> Result<()> {
     let units = model::units(&model, &shapes)?;
     let constraints = model::constraints(&args.limits, &units)?;
     let (plan, latency) = if let Some(path) = &args.what.plan {
-        (read_json::<Plan>(path, "plan")?, None)
+        let plan: Plan = read_json(path, "plan", PLAN_SCHEMA)?;
+        if let Some(planned) = plan.removed.iter().find(|planned| constraints.protected.contains(&planned.unit)) {
+            let (name, reason) = (planned.unit.clone(), "it is protected".to_owned());
+            return Err(PlanError::Fixed { name, reason }.into());
+        }
+        (plan, None)
     } else if !args.what.remove.is_empty() {
         let names = expand(&units, &args.what.remove, &constraints)?;
         (plan::named(&units, &names, &constraints)?, None)
@@ -81,7 +86,7 @@ pub(crate) fn run(args: &PruneArgs, global: &Global) -> Result<()> {
 
 fn scores(args: &PruneArgs, model: &Model, units: &Units, global: &Global) -> Result<Scores> {
     if let Some(path) = &args.scores {
-        return read_json(path, "scores");
+        return read_json(path, "scores", SCORES_SCHEMA);
     }
     let criteria = scoring::criteria(std::slice::from_ref(&args.criterion))?;
     let data = args.data.given().map(|given| data::open(&given, Some(model), global)).transpose()?;
@@ -99,7 +104,11 @@ pub(crate) fn expand(units: &Units, names: &[String], constraints: &Constraints)
         }
         let matching = model::matching(name, units)?;
         let removable = matching.iter().filter(|unit| unit.removal(&constraints.ways).is_some());
+        let before = all.len();
         all.extend(removable.map(|unit| unit.name.clone()).filter(|name| !constraints.protected.contains(name)));
+        if all.len() == before {
+            return Err(CannotBeDone(format!("none of the layers that match `{name}` can be removed")).into());
+        }
     }
     Ok(all)
 }
@@ -111,9 +120,17 @@ fn budget_fault(error: BudgetError) -> anyhow::Error {
     error.into()
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path, what: &str) -> Result<T> {
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path, what: &str, schema: u32) -> Result<T> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read the {what} `{}`", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("`{}` holds no {what} that this program knows", path.display()))
+    let context = || format!("`{}` holds no {what} that this program knows", path.display());
+    let value: serde_json::Value = serde_json::from_str(&text).with_context(context)?;
+    match value.get("schema") {
+        Some(found) if *found != schema => {
+            let text = format!("its schema is {found}, this version reads schema {schema}");
+            Err(CannotBeDone(text)).with_context(context)
+        }
+        _ => serde_json::from_value(value).with_context(context),
+    }
 }
 
 fn text(outcome: &Outcome, units: &Units) -> String {

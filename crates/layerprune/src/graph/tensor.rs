@@ -76,7 +76,8 @@ pub fn shape(tensor: &TensorProto) -> Result<Vec<usize>, TensorError> {
             size,
         })?);
     }
-    let product = sizes.iter().try_fold(1_usize, |product, &size| product.checked_mul(size));
+    // A zero among them must not hide the rest: sizes are multiplied in other orders and in part further on.
+    let product = sizes.iter().try_fold(1_usize, |product, &size| product.checked_mul(size.max(1)));
     match product.and_then(|elements| elements.checked_mul(16)) {
         Some(_) => Ok(sizes),
         None => Err(TensorError::TooLarge { tensor: tensor.name().to_owned(), dims: tensor.dims.clone() }),
@@ -100,11 +101,35 @@ pub fn element_bits(data_type: i32) -> Option<usize> {
         DataType::Int32 | DataType::Uint32 | DataType::Float => 32,
         DataType::Int64 | DataType::Uint64 | DataType::Double | DataType::Complex64 => 64,
         DataType::Complex128 => 128,
+        DataType::Float6e2m3 | DataType::Float6e3m2 => 6,
         DataType::Int4 | DataType::Uint4 | DataType::Float4e2m1 => 4,
         DataType::Int2 | DataType::Uint2 => 2,
-        #[allow(unreachable_patterns)]
-        _ => return None,
     })
+}
+
+/// How many bytes the elements take as raw data; `None` for strings, unknown types and impossible shapes.
+#[must_use]
+pub fn raw_length(tensor: &TensorProto) -> Option<usize> {
+    let elements: usize = shape(tensor).ok()?.iter().product();
+    Some((elements * element_bits(tensor.data_type())?).div_ceil(8))
+}
+
+/// Stores the numbers of `tensor` as raw data, whichever field holds them; `false` where raw data cannot hold them so.
+pub(crate) fn make_raw(tensor: &mut TensorProto) -> bool {
+    if tensor.raw_data.is_some() {
+        return true;
+    }
+    // Of strings there is no raw form, and six-bit numbers are packed there and one to a word here.
+    let Some(bits) = element_bits(tensor.data_type()).filter(|&bits| bits != 6) else { return false };
+    let mut raw: Vec<u8> = std::mem::take(&mut tensor.float_data).iter().flat_map(|x| x.to_le_bytes()).collect();
+    raw.extend(std::mem::take(&mut tensor.double_data).iter().flat_map(|x| x.to_le_bytes()));
+    raw.extend(std::mem::take(&mut tensor.int64_data).iter().flat_map(|x| x.to_le_bytes()));
+    let narrow = move |word: [u8; 8]| word.into_iter().take(bits.div_ceil(8));
+    raw.extend(std::mem::take(&mut tensor.uint64_data).iter().map(|x| x.to_le_bytes()).flat_map(narrow));
+    let words = std::mem::take(&mut tensor.int32_data);
+    raw.extend(words.iter().map(|&x| i64::from(x).to_le_bytes()).flat_map(narrow));
+    tensor.raw_data = Some(raw.into());
+    true
 }
 
 /// Checks that the stored data fills the declared shape exactly.

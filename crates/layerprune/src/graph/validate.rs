@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 
-use super::Graph;
+use super::{Graph, ValueId};
 
 /// A fault of a graph, with the node or value it was found at.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -53,10 +53,8 @@ impl Graph {
     /// The first fault, naming node and value.
     pub fn validate(&self) -> Result<(), GraphError> {
         let uses = self.uses();
-        let mut known: HashSet<_> = self.inputs.iter().map(|port| port.value).collect();
-        known.extend(&self.initializers);
-        known.extend(self.sparse_initializer_names().filter_map(|name| self.value_named(name)));
-        let stored = known.clone();
+        let mut known = self.given()?;
+        let given = known.clone();
         for (id, node) in self.nodes() {
             for &value in node.inputs.iter().flatten().chain(&node.captures) {
                 if known.contains(&value) {
@@ -75,9 +73,10 @@ impl Graph {
             }
             for &value in node.outputs.iter().flatten() {
                 if !known.insert(value) {
-                    let first = match uses.producer(value) {
-                        Some(first) if !stored.contains(&value) => format!("node `{}`", self.label(first)),
-                        _ => "a graph input or initializer".to_owned(),
+                    let first = self.nodes().find(|(_, node)| node.outputs.contains(&Some(value))).map(|(first, _)| first);
+                    let first = match first.filter(|_| !given.contains(&value)) {
+                        Some(first) => format!("node `{}`", self.label(first)),
+                        None => "a graph input or initializer".to_owned(),
                     };
                     return Err(GraphError::ProducedTwice {
                         value: self.value_name(value).to_owned(),
@@ -94,6 +93,29 @@ impl Graph {
             }
         }
         Ok(())
+    }
+
+    /// Values that are there before the first node runs. An input may have an initializer, its default.
+    fn given(&self) -> Result<HashSet<ValueId>, GraphError> {
+        let twice = |value, what: &str| GraphError::ProducedTwice {
+            value: self.value_name(value).to_owned(),
+            first: format!("{} {what}", if what.starts_with('i') { "an" } else { "a" }),
+            second: format!("another {what}"),
+        };
+        let mut inputs = HashSet::new();
+        for port in &self.inputs {
+            if !inputs.insert(port.value) {
+                return Err(twice(port.value, "graph input"));
+            }
+        }
+        let mut stored: HashSet<ValueId> = self.initializers.iter().copied().collect();
+        for value in self.sparse_initializer_names().filter_map(|name| self.value_named(name)) {
+            if !stored.insert(value) {
+                return Err(twice(value, "initializer"));
+            }
+        }
+        stored.extend(inputs);
+        Ok(stored)
     }
 
     pub(crate) fn sparse_initializer_names(&self) -> impl Iterator<Item = &str> {

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Model, OnnxError};
+use super::{DataFile, Model, OnnxError};
 use crate::graph::{Graph, GraphError, Node, Port, Value, ValueId};
 use crate::proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 
-pub(super) fn from_proto(mut model: ModelProto, external: BTreeMap<String, usize>) -> Result<Model, OnnxError> {
+pub(super) fn from_proto(mut model: ModelProto, external: BTreeMap<String, DataFile>) -> Result<Model, OnnxError> {
     let Some(proto) = model.graph.take() else {
         return Err(OnnxError::Malformed { reason: "it holds no graph".to_owned() });
     };
@@ -26,24 +26,29 @@ pub(super) fn from_proto(mut model: ModelProto, external: BTreeMap<String, usize
 
 fn graph_from_proto(mut proto: GraphProto, opsets: BTreeMap<String, i64>) -> Result<Graph, OnnxError> {
     let mut names = Names::default();
+    for (what, infos) in [("input", &proto.input), ("output", &proto.output)] {
+        if let Some(number) = infos.iter().position(|info| info.name().is_empty()) {
+            return Err(OnnxError::Malformed { reason: format!("graph {what} {number} has no name") });
+        }
+    }
     let ports = |names: &mut Names, infos: Vec<ValueInfoProto>| -> Vec<Port> {
         infos.into_iter().map(|info| Port { value: names.id(info.name()), info }).collect()
     };
     let inputs = ports(&mut names, std::mem::take(&mut proto.input));
     let initializers = take_initializers(&mut names, std::mem::take(&mut proto.initializer))?;
-    for sparse in &proto.sparse_initializer {
-        names.id(sparse.values.as_ref().map_or("", |values| values.name()));
+    for (number, sparse) in proto.sparse_initializer.iter().enumerate() {
+        match sparse.values.as_ref().map(|values| values.name()).filter(|name| !name.is_empty()) {
+            Some(name) => names.id(name),
+            None => return Err(OnnxError::Malformed { reason: format!("sparse initializer {number} has no name") }),
+        };
     }
     let mut graph_nodes: Vec<Option<Node>> = Vec::with_capacity(proto.node.len());
     let nodes = std::mem::take(&mut proto.node);
-    let all_outputs: HashSet<String> = nodes.iter().flat_map(|node| node.output.iter().cloned()).collect();
     for mut node in nodes {
         let mut optional = |name: String| (!name.is_empty()).then(|| names.id(&name));
         let inputs = std::mem::take(&mut node.input).into_iter().map(&mut optional).collect();
         let outputs = std::mem::take(&mut node.output).into_iter().map(&mut optional).collect();
-        let mut captures = captured_names(&node);
-        captures.retain(|name| names.ids.contains_key(name) || all_outputs.contains(name));
-        let captures = captures.iter().map(|name| names.id(name)).collect();
+        let captures = captured_names(&node).iter().map(|name| names.id(name)).collect();
         graph_nodes.push(Some(Node { proto: node, inputs, outputs, captures }));
     }
     let outputs = ports(&mut names, std::mem::take(&mut proto.output));

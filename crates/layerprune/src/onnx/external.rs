@@ -1,177 +1,225 @@
 //! Tensors stored in files beside the model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use super::OnnxError;
+use prost::Message;
+use prost::bytes::Bytes;
+
 use super::convert::try_for_each_tensor;
+use super::{DataFile, OnnxError};
+use crate::graph::tensor;
 use crate::graph::tensor::is_external;
 use crate::proto::tensor_proto::DataLocation;
 use crate::proto::{ModelProto, StringStringEntryProto, TensorProto};
 
 /// Offsets of tensors that get a new place are multiples of this.
-const ALIGNMENT: u64 = 64;
+const ALIGNMENT: usize = 64;
 
-/// Loads the bytes of every external tensor; returns how many tensors each file serves.
-pub(super) fn load(model: &mut ModelProto, folder: &Path) -> Result<BTreeMap<String, usize>, OnnxError> {
-    let mut counts = BTreeMap::new();
-    try_for_each_tensor(model, &mut |tensor, _| {
-        if is_external(tensor) {
-            let bytes = read_bytes(tensor, folder)?;
-            tensor.raw_data = Some(bytes.into());
-            *counts.entry(entry(tensor, "location").unwrap_or_default().to_owned()).or_insert(0) += 1;
+/// Gives every external tensor its bytes; returns the files they came from, each read once.
+pub(super) fn load(model: &mut ModelProto, folder: &Path) -> Result<BTreeMap<String, DataFile>, OnnxError> {
+    let mut files: BTreeMap<String, DataFile> = BTreeMap::new();
+    try_for_each_tensor(model, &mut |tensor, place| {
+        if !is_external(tensor) {
+            return Ok(());
         }
-        Ok::<(), OnnxError>(())
+        let fault = |reason: String| fault(tensor, place, reason);
+        let name = match entry(tensor, "location") {
+            None | Some("") => return Err(fault("has no location".to_owned())),
+            Some(location) => plain(location).ok_or_else(|| fault("lies outside the model's folder".to_owned()))?,
+        };
+        if !files.contains_key(&name) {
+            let bytes = read_file(folder, &name).map_err(fault)?;
+            files.insert(name.clone(), DataFile { bytes, tensors: 0 });
+        }
+        let file = files.get_mut(&name).expect("it was just put there");
+        let bytes = part(tensor, &file.bytes).map_err(fault)?;
+        file.tensors += 1;
+        tensor.raw_data = Some(bytes);
+        Ok(())
     })?;
-    Ok(counts)
+    Ok(files)
 }
 
 /// Fails on the first tensor whose bytes are elsewhere.
 pub(super) fn refuse(model: &mut ModelProto) -> Result<(), OnnxError> {
-    try_for_each_tensor(model, &mut |tensor, _| {
-        if is_external(tensor) && tensor.raw_data.is_none() {
-            return Err(fault(tensor, "cannot be found for a model that is not read from a file"));
-        }
-        Ok(())
+    try_for_each_tensor(model, &mut |tensor, place| match is_external(tensor) {
+        true => Err(fault(tensor, place, "cannot be found for a model that is not read from a file".to_owned())),
+        false => Ok(()),
     })
 }
 
 /// Makes every external tensor an ordinary one.
 pub(super) fn inline(model: &mut ModelProto) {
-    let done: Result<(), Infallible> = try_for_each_tensor(model, &mut |tensor, _| {
+    for_each_tensor(model, |tensor| {
         if is_external(tensor) {
             tensor.data_location = None;
             tensor.external_data.clear();
         }
-        Ok(())
     });
-    let Ok(()) = done;
 }
 
 /// Marks every tensor of at least `smallest` bytes as external in file `location`.
 pub(super) fn spill(model: &mut ModelProto, location: &str, smallest: usize) {
-    let done: Result<(), Infallible> = try_for_each_tensor(model, &mut |tensor, _| {
-        if !is_external(tensor) && tensor.raw_data.as_ref().is_some_and(|raw| raw.len() >= smallest) {
+    for_each_tensor(model, |tensor| {
+        let large = !is_external(tensor) && tensor::raw_length(tensor).is_some_and(|length| length >= smallest);
+        if large && tensor::make_raw(tensor) {
             tensor.data_location = Some(DataLocation::External as i32);
             tensor.external_data = vec![pair("location", location)];
         }
-        Ok(())
     });
-    let Ok(()) = done;
 }
 
-/// Moves every external tensor into file `location`.
-pub(super) fn relocate(model: &mut ModelProto, location: &str) {
-    let done: Result<(), Infallible> = try_for_each_tensor(model, &mut |tensor, _| {
-        if is_external(tensor) {
-            set(tensor, "location", location);
+/// Moves the external tensors whose location `moves` into file `location`.
+pub(super) fn relocate(model: &mut ModelProto, location: &str, moves: impl Fn(&str) -> bool) {
+    for_each_tensor(model, |tensor| {
+        if is_external(tensor) && moves(entry(tensor, "location").unwrap_or_default()) {
+            tensor.external_data = vec![pair("location", location)];
         }
-        Ok(())
     });
-    let Ok(()) = done;
+}
+
+/// The data files that the model in file `path` reads; none where there is no such model.
+pub(super) fn locations_of(path: &Path) -> BTreeSet<String> {
+    let mut locations = BTreeSet::new();
+    let model = fs::read(path).ok().and_then(|bytes| ModelProto::decode(Bytes::from(bytes)).ok());
+    if let Some(mut model) = model {
+        for_each_tensor(&mut model, |tensor| {
+            if is_external(tensor) {
+                locations.extend(entry(tensor, "location").and_then(plain));
+            }
+        });
+    }
+    locations
 }
 
 /// Takes the bytes of external tensors out of the model: for each file its content, offsets written into the tensors.
 ///
-/// A file whose tensors are all still there keeps its layout (`counts` says how many it had); another is packed anew.
-pub(super) fn unload(model: &mut ModelProto, counts: &BTreeMap<String, usize>) -> BTreeMap<String, Vec<u8>> {
-    let mut present: BTreeMap<String, usize> = BTreeMap::new();
-    let mut unchanged: BTreeMap<String, bool> = BTreeMap::new();
-    let counted: Result<(), Infallible> = try_for_each_tensor(model, &mut |tensor, _| {
+/// A file whose tensors are all still there, in their old sizes, keeps its layout and what else it holds (`read` has
+/// the files as they were); another is packed anew.
+pub(super) fn unload(model: &mut ModelProto, read: &BTreeMap<String, DataFile>) -> BTreeMap<String, Vec<u8>> {
+    let mut parts: BTreeMap<String, Vec<Part>> = BTreeMap::new();
+    for_each_tensor(model, |tensor| {
         if is_external(tensor) {
-            let location = entry(tensor, "location").unwrap_or_default().to_owned();
-            let stored = tensor.raw_data.as_ref().map_or(0, |raw| raw.len() as u64);
-            let same = number(tensor, "length").is_none_or(|length| length == stored) && offset_fits(tensor);
-            *unchanged.entry(location.clone()).or_insert(true) &= same;
-            *present.entry(location).or_insert(0) += 1;
+            parts.entry(name_of(tensor)).or_default().push(Part::of(tensor));
         }
-        Ok(())
     });
-    let Ok(()) = counted;
+    let kept: BTreeMap<&String, Vec<u8>> = parts
+        .iter()
+        .filter_map(|(name, parts)| Some((name, in_old_layout(read.get(name)?, parts)?)))
+        .collect();
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    let moved: Result<(), Infallible> = try_for_each_tensor(model, &mut |tensor, _| {
+    for_each_tensor(model, |tensor| {
         if !is_external(tensor) {
-            return Ok(());
+            return;
         }
-        let location = entry(tensor, "location").unwrap_or_default().to_owned();
-        let keep_layout = unchanged[&location] && counts.get(&location) == present.get(&location);
-        let file = files.entry(location.clone()).or_default();
+        let name = name_of(tensor);
         let raw = tensor.raw_data.take().unwrap_or_default();
-        let offset = if keep_layout {
-            number(tensor, "offset").unwrap_or(0)
-        } else {
-            (file.len() as u64).next_multiple_of(ALIGNMENT)
-        };
-        let start = offset as usize;
-        if file.len() < start + raw.len() {
-            file.resize(start + raw.len(), 0);
+        if let Some(bytes) = kept.get(&name) {
+            if bytes[..] != read[&name].bytes[..] {
+                tensor.external_data.retain(|pair| pair.key() != "checksum");
+            }
+            return;
         }
-        file[start..start + raw.len()].copy_from_slice(&raw);
-        if !keep_layout {
-            set(tensor, "offset", &offset.to_string());
-            set(tensor, "length", &raw.len().to_string());
-            tensor.external_data.retain(|pair| pair.key() != "checksum");
-        }
-        Ok(())
+        let file = files.entry(name).or_default();
+        file.resize(file.len().next_multiple_of(ALIGNMENT), 0);
+        set(tensor, "offset", &file.len().to_string());
+        set(tensor, "length", &raw.len().to_string());
+        tensor.external_data.retain(|pair| pair.key() != "checksum");
+        file.extend_from_slice(&raw);
     });
-    let Ok(()) = moved;
+    files.extend(kept.into_iter().map(|(name, bytes)| (name.clone(), bytes)));
     files
 }
 
-fn read_bytes(tensor: &TensorProto, folder: &Path) -> Result<Vec<u8>, OnnxError> {
-    let path = inside(tensor, folder)?;
-    let io = |error: std::io::Error| fault(tensor, &format!("cannot be read: {error}"));
-    let mut file = File::open(&path).map_err(io)?;
-    let size = file.metadata().map_err(io)?.len();
-    let offset = parse(tensor, "offset")?.unwrap_or(0);
-    let length = match parse(tensor, "length")? {
-        Some(length) => length,
-        None => size.saturating_sub(offset),
-    };
-    if offset.checked_add(length).is_none_or(|end| end > size) {
-        return Err(fault(tensor, &format!("holds {size} bytes; {length} at offset {offset} are asked for")));
-    }
-    let mut bytes = vec![0; length as usize];
-    file.seek(SeekFrom::Start(offset)).map_err(io)?;
-    file.read_exact(&mut bytes).map_err(io)?;
-    Ok(bytes)
+/// Where a tensor was read from a file, and what it holds now.
+struct Part {
+    offset: Option<usize>,
+    length: Option<usize>,
+    bytes: Bytes,
 }
 
-/// The file of an external tensor; anything that leaves `folder`, by `..`, a root or a link, is refused.
-fn inside(tensor: &TensorProto, folder: &Path) -> Result<PathBuf, OnnxError> {
-    let Some(location) = entry(tensor, "location").filter(|location| !location.is_empty()) else {
-        return Err(fault(tensor, "has no location"));
-    };
-    let relative = Path::new(location);
-    if !relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
-        return Err(fault(tensor, "lies outside the model's folder"));
+impl Part {
+    fn of(tensor: &TensorProto) -> Self {
+        let number = |key, absent| entry(tensor, key).map_or(Some(absent), |text| text.trim().parse().ok());
+        let bytes = tensor.raw_data.clone().unwrap_or_default();
+        Self { offset: number("offset", 0), length: number("length", bytes.len()), bytes }
     }
-    let io = |error: std::io::Error| fault(tensor, &format!("cannot be read: {error}"));
-    let path = folder.join(relative).canonicalize().map_err(io)?;
+}
+
+/// The file with the tensors' present bytes in their old places; `None` where they do not fit in there. Tensors that
+/// shared bytes and no longer hold the same do not fit.
+fn in_old_layout(file: &DataFile, parts: &[Part]) -> Option<Vec<u8>> {
+    if parts.len() != file.tensors {
+        return None;
+    }
+    let mut bytes = file.bytes.to_vec();
+    let range = |part: &Part| {
+        let start = part.offset.filter(|_| part.length == Some(part.bytes.len()))?;
+        Some(start..start.checked_add(part.bytes.len())?)
+    };
+    for part in parts {
+        bytes.get_mut(range(part)?)?.copy_from_slice(&part.bytes);
+    }
+    parts.iter().all(|part| range(part).and_then(|range| bytes.get(range)) == Some(&part.bytes[..])).then_some(bytes)
+}
+
+fn read_file(folder: &Path, name: &str) -> Result<Bytes, String> {
+    let io = |error: std::io::Error| format!("cannot be read: {error}");
+    let path: PathBuf = folder.join(name).canonicalize().map_err(io)?;
     if !path.starts_with(folder.canonicalize().map_err(io)?) {
-        return Err(fault(tensor, "lies outside the model's folder, behind a link"));
+        return Err("lies outside the model's folder, behind a link".to_owned());
     }
-    Ok(path)
+    // A pipe would be waited for, a device might never end.
+    if !fs::metadata(&path).map_err(io)?.is_file() {
+        return Err("is no file".to_owned());
+    }
+    fs::read(&path).map(Bytes::from).map_err(io)
 }
 
-fn parse(tensor: &TensorProto, key: &str) -> Result<Option<u64>, OnnxError> {
-    match entry(tensor, key) {
+/// The bytes of `tensor` in the file that it names.
+fn part(tensor: &TensorProto, file: &Bytes) -> Result<Bytes, String> {
+    let size = |key| match entry(tensor, key) {
         None => Ok(None),
-        Some(text) => {
-            text.parse().map(Some).map_err(|_| fault(tensor, &format!("has {key} `{text}`, which is no size")))
+        Some(text) => text.trim().parse().map(Some).map_err(|_| format!("has {key} `{text}`, which is no size")),
+    };
+    let offset: usize = size("offset")?.unwrap_or(0);
+    let length: usize = match size("length")? {
+        Some(length) => length,
+        None => tensor::raw_length(tensor).unwrap_or_else(|| file.len().saturating_sub(offset)),
+    };
+    match offset.checked_add(length).filter(|&end| end <= file.len()) {
+        Some(end) => Ok(file.slice(offset..end)),
+        None => Err(format!("holds {} bytes; {length} at offset {offset} are asked for", file.len())),
+    }
+}
+
+/// `location` with `/` between its parts; `None` where it is empty or leads out of the folder by `..` or a root.
+pub(super) fn plain(location: &str) -> Option<String> {
+    let mut parts = Vec::new();
+    for part in Path::new(location).components() {
+        match part {
+            Component::Normal(part) => parts.push(part.to_str()?),
+            Component::CurDir => {}
+            _ => return None,
         }
     }
+    (!parts.is_empty()).then(|| parts.join("/"))
 }
 
-fn number(tensor: &TensorProto, key: &str) -> Option<u64> {
-    entry(tensor, key).and_then(|text| text.parse().ok())
+fn name_of(tensor: &TensorProto) -> String {
+    let location = entry(tensor, "location").unwrap_or_default();
+    plain(location).unwrap_or_else(|| location.to_owned())
 }
 
-fn offset_fits(tensor: &TensorProto) -> bool {
-    entry(tensor, "offset").is_none() || number(tensor, "offset").is_some()
+fn for_each_tensor(model: &mut ModelProto, mut visit: impl FnMut(&mut TensorProto)) {
+    let done: Result<(), Infallible> = try_for_each_tensor(model, &mut |tensor, _| {
+        visit(tensor);
+        Ok(())
+    });
+    let Ok(()) = done;
 }
 
 fn entry<'t>(tensor: &'t TensorProto, key: &str) -> Option<&'t str> {
@@ -189,10 +237,7 @@ fn pair(key: &str, value: &str) -> StringStringEntryProto {
     StringStringEntryProto { key: Some(key.to_owned()), value: Some(value.to_owned()) }
 }
 
-fn fault(tensor: &TensorProto, reason: &str) -> OnnxError {
-    OnnxError::External {
-        tensor: tensor.name().to_owned(),
-        location: entry(tensor, "location").unwrap_or_default().to_owned(),
-        reason: reason.to_owned(),
-    }
+fn fault(tensor: &TensorProto, place: &dyn Fn() -> String, reason: String) -> OnnxError {
+    let place = if tensor.name().is_empty() { place() } else { format!("tensor `{}`", tensor.name()) };
+    OnnxError::External { place, location: entry(tensor, "location").unwrap_or_default().to_owned(), reason }
 }

@@ -1,7 +1,12 @@
 //! ONNX files ⇄ [`Model`], lossless both ways.
 //!
-//! Reading checks what it reads: hostile bytes give an [`OnnxError`] that names the place, never a panic or an
-//! allocation larger than the file. Writing goes to a temporary file that replaces the target only when complete.
+//! Reading checks what it reads: hostile bytes give an [`OnnxError`] that names the place, never a panic. What is
+//! allocated is bounded by the sizes of the files: tensors share the bytes of the file they come from, the decoder
+//! refuses lengths beyond the end of its input, and sizes that a file merely claims are compared with what is stored
+//! before anything is made of them. (An empty message takes two bytes in the file and one struct of less than a
+//! kilobyte in memory, which is the worst factor there is.)
+//!
+//! Writing goes to temporary files that replace their targets only when complete.
 
 mod convert;
 mod external;
@@ -13,6 +18,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use prost::Message;
+use prost::bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::graph::Graph;
@@ -27,8 +33,17 @@ pub struct Model {
     pub graph: Graph,
     /// All fields of the ONNX model but its graph.
     pub(crate) rest: ModelProto,
-    /// How many tensors each external file held when the model was read.
-    pub(crate) external: BTreeMap<String, usize>,
+    /// The files of external tensors as they were read.
+    pub(crate) external: BTreeMap<String, DataFile>,
+}
+
+/// A file of external tensors as it was read.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DataFile {
+    /// All of it, also what no tensor reads.
+    bytes: Bytes,
+    /// How many tensors it serves.
+    tensors: usize,
 }
 
 /// Tells one model from another: a digest of all that its file says.
@@ -54,6 +69,14 @@ pub enum OnnxError {
         /// Why.
         source: std::io::Error,
     },
+    /// The file was read and is no model that can be used; the source says why.
+    #[error("cannot use the model `{}`", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<OnnxError>,
+    },
     /// The file could not be written; what stood there before is untouched.
     #[error("cannot write `{}`", path.display())]
     Write {
@@ -61,6 +84,16 @@ pub enum OnnxError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// The model is too large even without the tensors that can go into a file beside it.
+    #[error("cannot write `{}`: the model without its large tensors takes {bytes} bytes, one file holds {limit}", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// What is left.
+        bytes: usize,
+        /// What a protobuf message can hold.
+        limit: usize,
     },
     /// The bytes are not an ONNX model.
     #[error("not an ONNX model: {reason}")]
@@ -88,10 +121,10 @@ pub enum OnnxError {
         source: TensorError,
     },
     /// External data is missing, cut short or outside the model's folder.
-    #[error("tensor `{tensor}`: external data `{location}` {reason}")]
+    #[error("{place}: external data `{location}` {reason}")]
     External {
-        /// The tensor.
-        tensor: String,
+        /// The tensor by name, or where it stands.
+        place: String,
         /// The location as the file gives it.
         location: String,
         /// What is wrong.
