@@ -134,10 +134,10 @@ pub(crate) struct DataArgs {
 #[command(next_help_heading = "Scoring")]
 pub(crate) struct CriterionArgs {
     /// Imprinting: number of training images, the same for each class; all where not given
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) samples: Option<usize>,
     /// Imprinting: length that a layer's pooled output aims at
-    #[arg(long, default_value_t = layerprune::evidence::DEFAULT_EMBEDDING, value_name = "N")]
+    #[arg(long, default_value_t = layerprune::evidence::DEFAULT_EMBEDDING, value_name = "N", value_parser = positive)]
     pub(crate) embedding: usize,
 }
 
@@ -222,7 +222,7 @@ pub(crate) struct PruneArgs {
     #[command(flatten)]
     pub(crate) shapes: ShapeArgs,
     /// Batch size at which the latency target is measured
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = positive)]
     pub(crate) batch: usize,
 }
 
@@ -281,10 +281,10 @@ pub(crate) struct TrainArgs {
 #[command(next_help_heading = "Training")]
 pub(crate) struct SettingArgs {
     /// Passes over the training images
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = positive)]
     pub(crate) epochs: usize,
     /// Images of a step
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = positive)]
     pub(crate) batch_size: usize,
     /// Learning rate that the schedule starts from; 0.01 for `finetune` and 0.1 for `train` where not given
     #[arg(long)]
@@ -322,7 +322,7 @@ pub(crate) struct RecalibrateArgs {
     #[command(flatten)]
     pub(crate) data: DataArgs,
     /// Number of training images
-    #[arg(long, default_value_t = 2000, value_name = "N")]
+    #[arg(long, default_value_t = 2000, value_name = "N", value_parser = positive)]
     pub(crate) samples: usize,
 }
 
@@ -360,13 +360,13 @@ pub(crate) struct LatencyArgs {
     /// Models to time against it, in the same interleaved run
     pub(crate) others: Vec<PathBuf>,
     /// Batch sizes; several with commas
-    #[arg(long, value_delimiter = ',', default_value = "1", value_name = "N")]
+    #[arg(long, value_delimiter = ',', default_value = "1", value_name = "N", value_parser = positive)]
     pub(crate) batch: Vec<usize>,
     /// Thread counts to go through, instead of --threads; several with commas
-    #[arg(long, value_delimiter = ',', value_name = "N")]
+    #[arg(long, value_delimiter = ',', value_name = "N", value_parser = positive)]
     pub(crate) thread_counts: Vec<usize>,
     /// Timed calls of each model; 200, and at least two seconds of them, where not given
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) samples: Option<usize>,
     /// Seconds of untimed calls before
     #[arg(long, default_value_t = 0.5, value_name = "SECONDS")]
@@ -382,10 +382,10 @@ pub(crate) struct VerifyArgs {
     /// ONNX file that is to give the same outputs
     pub(crate) b: PathBuf,
     /// Largest difference allowed, relative to the largest value of each output
-    #[arg(long, default_value_t = 1e-4)]
+    #[arg(long, default_value_t = 1e-4, value_name = "SHARE", value_parser = share)]
     pub(crate) tolerance: f64,
     /// Number of random inputs to compare on
-    #[arg(long, default_value_t = 4, value_name = "N")]
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) samples: u64,
     #[command(flatten)]
     pub(crate) shapes: ShapeArgs,
@@ -423,5 +423,22 @@ fn percent(text: &str) -> Result<f64, String> {
     match number.parse::<f64>() {
         Ok(value) if value > 0.0 && value < 100.0 => Ok(value),
         _ => Err(format!("`{text}` is no percentage between 0 and 100")),
+    }
+}
+
+/// A whole number above 0.
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it has to be above 0".to_owned()),
+        Ok(number) => Ok(number),
+        Err(_) => Err("it is no whole number above 0".to_owned()),
+    }
+}
+
+/// A finite number of at least 0.
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && number >= 0.0 => Ok(number),
+        _ => Err("it is no number of at least 0".to_owned()),
     }
 }

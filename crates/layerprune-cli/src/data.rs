@@ -2,6 +2,8 @@
 
 use anyhow::{Context, Result};
 use layerprune::onnx::Model;
+use layerprune::proto::tensor_shape_proto::dimension;
+use layerprune::proto::type_proto;
 use layerprune_data::{Augment, BatchOptions, Batches, DataSpec, Dataset, OpenOptions, Preprocess, Split};
 use layerprune_infer::{Session, SessionOptions, evaluate};
 
@@ -26,9 +28,18 @@ pub(crate) struct Data {
     seed: u64,
 }
 
-/// Opens the training part of a data set and holds a share of it out. Where no normalisation is given, the one is taken
-/// under which `trained` is right most often.
-pub(crate) fn open(args: &DataArgs, trained: Option<&Model>, global: &Global) -> Result<Data> {
+/// Images that a model does not take.
+#[derive(Debug, thiserror::Error)]
+#[error("the model takes images of {taken}, those of `{data}` are {found} (channels x height x width)")]
+pub(crate) struct Misfit {
+    taken: String,
+    data: String,
+    found: String,
+}
+
+/// Opens the training part of a data set for `model` and holds a share of it out. Where no normalisation is given, the
+/// one is taken under which the model is right most often, if it is `trained`.
+pub(crate) fn open(args: &DataArgs, model: &Model, trained: bool, global: &Global) -> Result<Data> {
     let spec: DataSpec = args.data.parse().with_context(|| format!("cannot use `--data {}`", args.data))?;
     let options = OpenOptions { resize: args.resize.as_deref().map(size).transpose()? };
     if !(args.held_out > 0.0 && args.held_out < 1.0) {
@@ -36,7 +47,8 @@ pub(crate) fn open(args: &DataArgs, trained: Option<&Model>, global: &Global) ->
     }
     let whole = split(&spec, Split::Train, &options)?;
     let (train, held_out) = whole.hold_out(args.held_out, global.seed())?;
-    let preprocess = match (args.normalize.as_deref(), &spec, trained) {
+    expect_fit(model, &spec, train.image_shape(), args.gray_to_rgb)?;
+    let preprocess = match (args.normalize.as_deref(), &spec, trained.then_some(model)) {
         (Some("none"), ..) => Preprocess::default(),
         (Some(text), ..) => {
             text.parse::<Preprocess>().with_context(|| Usage(format!("cannot use `--normalize {text}`")))?
@@ -91,6 +103,30 @@ fn split(spec: &DataSpec, split: Split, options: &OpenOptions) -> Result<Dataset
         DataSpec::Demo => demo::dataset(split),
         spec => layerprune_data::open(spec, split, options).with_context(|| format!("cannot use the data `{spec}`")),
     }
+}
+
+/// Refuses images of another shape than the only input of `model` declares.
+fn expect_fit(model: &Model, spec: &DataSpec, [channels, height, width]: [usize; 3], gray_to_rgb: bool) -> Result<()> {
+    let found = [if gray_to_rgb && channels == 1 { 3 } else { channels }, height, width];
+    let mut inputs = model.graph.fed_inputs();
+    let (Some(input), None) = (inputs.next(), inputs.next()) else { return Ok(()) };
+    let Some(type_proto::Value::TensorType(tensor)) = input.info.r#type.as_ref().and_then(|found| found.value.as_ref())
+    else {
+        return Ok(());
+    };
+    let dims = tensor.shape.as_ref().map_or(&[][..], |shape| &shape.dim);
+    let [_, image @ ..] = dims else { return Ok(()) };
+    let taken = image.iter().map(|dim| match dim.value {
+        Some(dimension::Value::DimValue(size)) => usize::try_from(size).ok().filter(|&size| size > 0),
+        _ => None,
+    });
+    let taken: Vec<Option<usize>> = taken.collect();
+    if taken.len() != 3 || taken.iter().zip(found).all(|(taken, found)| taken.is_none_or(|taken| taken == found)) {
+        return Ok(());
+    }
+    let taken: Vec<String> = taken.iter().map(|size| size.map_or("?".to_owned(), |size| size.to_string())).collect();
+    let found = found.map(|size| size.to_string()).join("x");
+    Err(Misfit { taken: taken.join("x"), data: spec.to_string(), found }.into())
 }
 
 fn size(text: &str) -> Result<[u32; 2]> {

@@ -6,6 +6,8 @@ use layerprune_data::DataError;
 use layerprune_infer::InferError;
 use layerprune_train::CheckpointError;
 
+use crate::data::Misfit;
+
 /// Prints the chain of causes and a hint.
 #[allow(clippy::print_stderr, reason = "errors go to standard error")]
 pub(crate) fn print(error: &anyhow::Error) {
@@ -51,6 +53,9 @@ fn hint_for(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     }
     if let Some(InferError::OpenDim { .. } | InferError::OpenShape { .. }) = error.downcast_ref() {
         return Some("give the shape with `--input-shape 1,3,224,224`");
+    }
+    if error.is::<Misfit>() {
+        return Some("`--resize HxW` changes the size of images, `--gray-to-rgb` makes three channels of one");
     }
     if let Some(DataError::Normalization { .. }) = error.downcast_ref() {
         return Some("means and standard deviations are of pixels scaled to 0..1");

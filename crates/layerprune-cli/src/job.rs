@@ -35,7 +35,7 @@ pub(crate) struct Finished {
 pub(crate) fn run(recipe: &Recipe, model: &Model, name: &str, global: &Global) -> Result<Finished> {
     let folder = recipe.output.clone();
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
-    let data = data::open(&recipe.data_args(), Some(model), global)?;
+    let data = data::open(&recipe.data_args(), model, true, global)?;
     let test = data.test()?;
     let units = model::units(model, &Default::default())?;
     let constraints = model::constraints(&recipe.limit_args(), &units)?;
@@ -43,6 +43,7 @@ pub(crate) fn run(recipe: &Recipe, model: &Model, name: &str, global: &Global) -
         Target::Named(names) => Target::Named(prune::expand(&units, &names, &constraints)?),
         target => target,
     };
+    prune::expect_possible(&units, &target, &constraints)?;
     let criteria = scoring::criteria(&recipe.score.criteria)?;
     let settings = training::settings(&recipe.setting_args(), recipe.recover.learning_rate, global.seed())?;
     let job = Job { criteria, target, constraints, shapes: Default::default() };

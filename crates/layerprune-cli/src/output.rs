@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use layerprune::files;
+use layerprune::record::Record;
 use serde::Serialize;
 
 use crate::args::{Format, Global};
@@ -16,6 +17,14 @@ pub(crate) fn print<T: Serialize>(global: &Global, value: &T, text: impl FnOnce(
         Format::Json => serde_json::to_string_pretty(value)?,
     };
     print_text(&printed)
+}
+
+/// Prints a record as its file has it, or `text`.
+pub(crate) fn print_record(global: &Global, record: &Record, text: &str) -> Result<()> {
+    match global.format {
+        Format::Text => print_text(text),
+        Format::Json => print_text(&record.to_json()),
+    }
 }
 
 /// Prints text; a reader that closed the pipe is no fault.

@@ -149,6 +149,11 @@ impl Recipe {
         if recipe.score.criteria.is_empty() {
             return Err(Usage("`score.criteria` names no criterion".to_owned()).into());
         }
+        let above_0 = [recipe.prune.batch, recipe.score.embedding, recipe.score.samples.unwrap_or(1)];
+        if above_0.contains(&0) {
+            let text = "`prune.batch`, `score.embedding` and `score.samples` are above 0";
+            return Err(Usage(text.to_owned()).into());
+        }
         let latency = &recipe.latency;
         if latency.batch.is_empty() || latency.batch.contains(&0) || latency.threads == 0 || latency.samples == 0 {
             return Err(Usage("`latency` needs batch sizes, threads and samples above 0".to_owned()).into());

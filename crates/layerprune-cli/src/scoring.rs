@@ -48,6 +48,9 @@ pub(crate) fn score(
     options: &CriterionArgs,
     global: &Global,
 ) -> Result<Vec<Scores>> {
+    if !units.units.iter().any(|unit| unit.tapped) {
+        return Err(CannotBeDone("the model has no layer that could be scored".to_owned()).into());
+    }
     let evidence = evidence(model, units, criteria, data, options, global)?;
     criteria.iter().map(|criterion| Ok(Scores::of(*criterion, &model.graph, units, &evidence)?)).collect()
 }

@@ -112,10 +112,17 @@ impl Run<'_> {
         let bar = progress::bar(self.global, self.stage, (steps * self.settings.epochs) as u64);
         bar.set_position((first * steps) as u64);
         bar.reset_eta();
+        let mut going_on = start.is_some().then(|| {
+            let (all, from) = (self.settings.epochs, self.checkpoint.display());
+            format!("going on after {first} of {all} epochs, from `{from}`")
+        });
         let mut fault = None;
         let mut began = Instant::now();
         let (mut loss, mut rate) = (0.0, self.settings.learning_rate);
         let outcome = layerprune_train::train(model, &epochs, &self.settings, start, &mut |event| {
+            if let Some(text) = going_on.take() {
+                bar.suspend(|| progress::note(self.global, &text));
+            }
             match event {
                 Event::Step(step) => {
                     loss = if step.step == 0 { step.loss } else { 0.9 * loss + 0.1 * step.loss };
@@ -204,11 +211,6 @@ impl Run<'_> {
         let checkpoint = Checkpoint::load(&self.checkpoint)?;
         let mut rows = self.rows_so_far()?;
         rows.truncate(checkpoint.epochs_done());
-        let (done, all) = (checkpoint.epochs_done(), self.settings.epochs);
-        progress::note(
-            self.global,
-            &format!("going on after {done} of {all} epochs, from `{}`", self.checkpoint.display()),
-        );
         Ok(Some((checkpoint, rows)))
     }
 

@@ -12,5 +12,5 @@ pub(crate) fn run(args: &DemoArgs, global: &Global) -> Result<()> {
          removes the least important until the latency is 40 % lower, recalibrates, fine-tunes and measures.",
     );
     let finished = job::run(&recipe, &demo::model()?, "the embedded model", global)?;
-    output::print(global, &finished.record, |_| job::text(&finished))
+    output::print_record(global, &finished.record, &job::text(&finished))
 }

@@ -11,7 +11,7 @@ use crate::{CannotBeDone, interrupt, model, output, progress, training};
 /// Measures a model's accuracy and prints it.
 pub(crate) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
     let model = model::read(&args.model)?;
-    let data = data::open(&args.data, Some(&model), global)?;
+    let data = data::open(&args.data, &model, true, global)?;
     let set = data.part(args.split)?;
     let accuracy = match args.engine {
         Runner::Rten => accuracy(&model, &data, &set, "evaluating", global)?,

@@ -31,9 +31,13 @@ fn text(table_of: &UnitTable) -> String {
     let rows: Vec<Vec<String>> = table_of.units.iter().map(|unit| row(unit, total_macs)).collect();
     let mut text = table(&head, &rows);
     let macs = total_macs.map_or_else(|| "unknown".to_owned(), count);
-    let removable = table_of.units.iter().filter(|unit| !unit.ways.is_empty()).count();
+    let removable = table_of.units.iter().filter(|unit| unit.ways.contains(&Way::Bypass)).count();
+    let more = match table_of.units.iter().filter(|unit| !unit.ways.is_empty()).count() - removable {
+        0 => String::new(),
+        branches => format!(", {branches} more by `--drop-branches`"),
+    };
     text.push_str(&format!(
-        "\n\n{removable} of {} layers can be removed. Model: {} parameters, {macs} MACs for one sample.\n",
+        "\n\n{removable} of {} layers can be removed{more}. Model: {} parameters, {macs} MACs for one sample.\n",
         table_of.units.len(),
         count(table_of.total.parameters),
     ));

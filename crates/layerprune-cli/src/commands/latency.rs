@@ -32,9 +32,6 @@ struct Timed {
 
 /// Times models over the matrix of batch sizes and thread counts.
 pub(crate) fn run(args: &LatencyArgs, global: &Global) -> Result<()> {
-    if args.batch.contains(&0) || args.thread_counts.contains(&0) || args.samples == Some(0) {
-        return Err(Usage("batch sizes, thread counts and samples are above 0".to_owned()).into());
-    }
     if !(0.0..=3600.0).contains(&args.warm_up) {
         return Err(Usage(format!("`--warm-up {}` is no number of seconds up to 3600", args.warm_up)).into());
     }

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use layerprune::analysis::Units;
 use layerprune::criteria::{SCORES_SCHEMA, Scores};
 use layerprune::onnx::Model;
-use layerprune::pipeline::{self, BudgetError};
+use layerprune::pipeline::{self, BudgetError, Target};
 use layerprune::plan::{self, Constraints, PLAN_SCHEMA, Plan, PlanError};
 use layerprune::surgery;
 use serde::Serialize;
@@ -89,7 +89,7 @@ fn scores(args: &PruneArgs, model: &Model, units: &Units, global: &Global) -> Re
         return read_json(path, "scores", SCORES_SCHEMA);
     }
     let criteria = scoring::criteria(std::slice::from_ref(&args.criterion))?;
-    let data = args.data.given().map(|given| data::open(&given, Some(model), global)).transpose()?;
+    let data = args.data.given().map(|given| data::open(&given, model, true, global)).transpose()?;
     let mut scores = scoring::score(model, units, &criteria, data.as_ref(), &args.options, global)?;
     Ok(scores.remove(0))
 }
@@ -111,6 +111,22 @@ pub(crate) fn expand(units: &Units, names: &[String], constraints: &Constraints)
         }
     }
     Ok(all)
+}
+
+/// Refuses a target that no scores could make possible.
+pub(crate) fn expect_possible(units: &Units, target: &Target, constraints: &Constraints) -> Result<()> {
+    match target {
+        Target::Named(names) => plan::named(units, names, constraints).map(|_| ())?,
+        Target::Layers(asked) => {
+            let free = units.units.iter().filter(|unit| unit.tapped && !constraints.protected.contains(&unit.name));
+            let available = free.filter(|unit| unit.removal(&constraints.ways).is_some()).count();
+            if available < *asked {
+                return Err(PlanError::TooFew { asked: *asked, available }.into());
+            }
+        }
+        Target::LatencyReduction(_) => {}
+    }
+    Ok(())
 }
 
 fn budget_fault(error: BudgetError) -> anyhow::Error {

@@ -9,18 +9,18 @@ use crate::{Usage, output};
 
 /// Writes a page about a run, in the form that the file's extension asks for.
 pub(crate) fn run(args: &ReportArgs, global: &Global) -> Result<()> {
-    let context = || format!("cannot use the record `{}`", args.record.display());
-    let record = Record::from_json(&fs::read_to_string(&args.record).with_context(context)?).with_context(context)?;
-    let page = match args.output.extension().and_then(|extension| extension.to_str()) {
-        Some("html" | "htm") => report::html(&record),
-        Some("md") => report::markdown(&record),
-        Some("csv") => report::csv(&record),
+    let form: fn(&Record) -> String = match args.output.extension().and_then(|extension| extension.to_str()) {
+        Some("html" | "htm") => report::html,
+        Some("md") => report::markdown,
+        Some("csv") => report::csv,
         _ => {
             let text = format!("`{}` should end in .html, .md or .csv", args.output.display());
             return Err(Usage(text).into());
         }
     };
-    output::write_file(&args.output, &page)?;
+    let context = || format!("cannot use the record `{}`", args.record.display());
+    let record = Record::from_json(&fs::read_to_string(&args.record).with_context(context)?).with_context(context)?;
+    output::write_file(&args.output, &form(&record))?;
     output::print(global, &serde_json::json!({ "written": args.output }), |_| {
         format!("written: {}", args.output.display())
     })

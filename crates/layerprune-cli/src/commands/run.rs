@@ -17,5 +17,5 @@ pub(crate) fn run(args: &RunArgs, global: &Global) -> Result<()> {
     recipe.seed = global.seed();
     let model = model::read(&recipe.model)?;
     let finished = job::run(&recipe, &model, &recipe.model.display().to_string(), &global)?;
-    output::print(&global, &finished.record, |_| job::text(&finished))
+    output::print_record(&global, &finished.record, &job::text(&finished))
 }

@@ -15,7 +15,7 @@ pub(crate) fn run(args: &ScoreArgs, global: &Global) -> Result<()> {
     args.output.as_deref().map_or(Ok(()), output::expect_writable)?;
     let model = model::read(&args.model)?;
     let units = model::units(&model, &model::input_shapes(&args.shapes, &model)?)?;
-    let data = args.data.given().map(|given| data::open(&given, Some(&model), global)).transpose()?;
+    let data = args.data.given().map(|given| data::open(&given, &model, true, global)).transpose()?;
     let scores = scoring::score(&model, &units, &criteria, data.as_ref(), &args.options, global)?;
     if let (Some(path), [only]) = (&args.output, scores.as_slice()) {
         output::write_file(path, &serde_json::to_string_pretty(only)?)?;

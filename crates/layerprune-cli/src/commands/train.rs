@@ -18,11 +18,11 @@ pub(crate) enum Start {
 pub(crate) fn run(args: &TrainArgs, global: &Global, start: Start) -> Result<()> {
     expect_writable(&args.output)?;
     let mut model = model::read(&args.model)?;
-    let (trained, rate, stage) = match start {
-        Start::Initial => (None, 0.1, "training"),
-        Start::Given => (Some(&model), 0.01, "fine-tuning"),
+    let (rate, stage) = match start {
+        Start::Initial => (0.1, "training"),
+        Start::Given => (0.01, "fine-tuning"),
     };
-    let data = data::open(&args.data, trained, global)?;
+    let data = data::open(&args.data, &model, start == Start::Given, global)?;
     if start == Start::Initial {
         model = layerprune_train::initialize(&model, global.seed())?;
     }

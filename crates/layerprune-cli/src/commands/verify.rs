@@ -21,7 +21,7 @@ pub(crate) fn run(args: &VerifyArgs, global: &Global) -> Result<()> {
     let sessions = [Session::load(&a, &options)?, Session::load(&b, &options)?];
     let bound = bind_shapes(sessions[0].inputs(), &shapes, None)?;
     let mut worst: Vec<OutputDifference> = Vec::new();
-    for sample in 0..args.samples.max(1) {
+    for sample in 0..args.samples {
         let inputs = random_inputs(sessions[0].inputs(), &bound, global.seed().wrapping_add(sample));
         let found = compare(&sessions[0], &sessions[1], &inputs)?;
         if worst.is_empty() {

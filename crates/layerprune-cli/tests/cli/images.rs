@@ -14,10 +14,18 @@ pub(crate) fn write(folder: &Path, train: usize, test: usize) {
     write_part(folder, "t10k", test, 2);
 }
 
-/// Writes one part; a class more than three where `classes` is.
 fn write_part(folder: &Path, prefix: &str, of_each: usize, seed: u64) {
     let labels: Vec<u8> = (0..3 * of_each).map(|image| (image % 3) as u8).collect();
     write_labelled(folder, prefix, &labels, seed);
+}
+
+/// Writes a training part of `images` images whose labels have nothing to do with what they show.
+pub(crate) fn write_unrelated(folder: &Path, images: usize) {
+    let shown: Vec<u8> = (0..images).map(|image| (image % 3) as u8).collect();
+    write_labelled(folder, "train", &shown, 1);
+    let mut file = header(&[images]);
+    file.extend((0..images).map(|image| (3 * image / images) as u8));
+    fs::write(folder.join("train-labels-idx1-ubyte"), file).unwrap();
 }
 
 /// Writes one part with these labels.

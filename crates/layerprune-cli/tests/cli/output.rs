@@ -67,12 +67,13 @@ fn a_report_and_a_run_name_the_folder_that_they_cannot_write() {
 #[test]
 fn quiet_says_nothing_on_standard_error_when_all_goes_well() {
     let place = Place::with_data(&nets::residual());
+    place.add("deep.onnx", &nets::deep());
     place.write("recipe.toml", crate::run::RECIPE);
     let commands = [
         "inspect net.onnx",
         "score net.onnx --data idx:data",
         "prune net.onnx --data idx:data --layers 1 -o pruned.onnx",
-        "prune net.onnx --criterion weight-norm --latency-reduction 0.0001 -o pruned.onnx",
+        "prune deep.onnx --criterion weight-norm --latency-reduction 0.0001 -o pruned.onnx",
         "finetune net.onnx --data idx:data --epochs 1 --batch-size 16 -o tuned.onnx",
         "train net.onnx --data idx:data --epochs 1 --batch-size 16 -o tuned.onnx",
         "recalibrate net.onnx --data idx:data -o new.onnx",

