@@ -176,7 +176,7 @@ fn float_info(name: &str, shape: Option<Vec<dimension::Value>>) -> ValueInfoProt
 }
 
 /// An integer attribute.
-pub(crate) fn int(name: &str, value: i64) -> AttributeProto {
+pub fn int(name: &str, value: i64) -> AttributeProto {
     AttributeProto {
         name: Some(name.to_owned()),
         r#type: Some(AttributeType::Int as i32),
@@ -186,7 +186,7 @@ pub(crate) fn int(name: &str, value: i64) -> AttributeProto {
 }
 
 /// An attribute that is a list of integers.
-pub(crate) fn ints(name: &str, values: &[i64]) -> AttributeProto {
+pub fn ints(name: &str, values: &[i64]) -> AttributeProto {
     AttributeProto {
         name: Some(name.to_owned()),
         r#type: Some(AttributeType::Ints as i32),

@@ -52,6 +52,12 @@ pub enum EvidenceError {
         /// Number of classes.
         classes: usize,
     },
+    /// A tap gave NaN or infinity.
+    #[error("tap {tap} gives numbers that are not finite")]
+    NotFinite {
+        /// The tap.
+        tap: usize,
+    },
     /// A tap changed its shape between batches.
     #[error("tap {tap} gave embeddings of {found} numbers after {expected}")]
     ShapeChanged {
@@ -130,6 +136,7 @@ impl ClassSums {
                 return Err(EvidenceError::LabelOutOfRange { label, classes: self.classes });
             }
             pooling.pool(image, &mut embedding);
+            finite(tap, &embedding)?;
             for (sum, &x) in sums[label * length..][..length].iter_mut().zip(&embedding) {
                 *sum += f64::from(x);
             }
@@ -170,7 +177,7 @@ impl Imprinted {
     /// Classifies what `tap` gave for a batch and counts what is right. The taps of a batch come in forward order.
     ///
     /// # Errors
-    /// [`EvidenceError::ShapeChanged`].
+    /// [`EvidenceError::ShapeChanged`], [`EvidenceError::LabelOutOfRange`].
     pub fn classify(
         &mut self,
         tap: usize,
@@ -184,6 +191,9 @@ impl Imprinted {
         if weights.len() != self.classes * length {
             return Err(EvidenceError::ShapeChanged { tap, expected: weights.len() / self.classes, found: length });
         }
+        if let Some(&label) = labels.iter().find(|&&label| label >= self.classes) {
+            return Err(EvidenceError::LabelOutOfRange { label, classes: self.classes });
+        }
         if tap == 0 {
             self.images += labels.len() as u64;
             self.right_before = vec![false; labels.len()];
@@ -192,7 +202,8 @@ impl Imprinted {
         let images = features.chunks_exact(pooling.input_length()).zip(labels);
         for ((image, &label), before) in images.zip(&mut self.right_before) {
             pooling.pool(image, &mut embedding);
-            let right = nearest(weights, &embedding) == label;
+            finite(tap, &embedding)?;
+            let right = nearest(weights, &embedding) == Some(label);
             let counts = &mut self.counts[tap];
             counts.correct += u64::from(right);
             counts.gained += u64::from(right && !*before);
@@ -209,16 +220,21 @@ impl Imprinted {
     }
 }
 
-/// The class whose weight vector has the largest inner product with `embedding`; the first of equals.
-fn nearest(weights: &[f32], embedding: &[f32]) -> usize {
-    let mut best = (0, f32::NEG_INFINITY);
+fn finite(tap: usize, embedding: &[f32]) -> Result<(), EvidenceError> {
+    if embedding.iter().all(|x| x.is_finite()) { Ok(()) } else { Err(EvidenceError::NotFinite { tap }) }
+}
+
+/// The class whose weight vector has the largest inner product with `embedding`; the first of equals, and none where the
+/// embedding holds no numbers.
+fn nearest(weights: &[f32], embedding: &[f32]) -> Option<usize> {
+    let mut best: Option<(usize, f32)> = None;
     for (class, weight) in weights.chunks_exact(embedding.len()).enumerate() {
         let similarity: f32 = weight.iter().zip(embedding).map(|(w, x)| w * x).sum();
-        if similarity > best.1 {
-            best = (class, similarity);
+        if !similarity.is_nan() && best.is_none_or(|(_, most)| similarity > most) {
+            best = Some((class, similarity));
         }
     }
-    best.0
+    best.map(|(class, _)| class)
 }
 
 /// Adaptive average pooling of C×H×W maps to C×d×d, d = √(N / C) rounded, at least 1 and at most the map.
@@ -264,5 +280,54 @@ impl Pooling {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::SplitMix;
+
+    #[derive(Deserialize)]
+    struct Golden {
+        pool: Vec<Case>,
+    }
+
+    #[derive(Deserialize)]
+    struct Case {
+        shape: [usize; 3],
+        embedding: usize,
+        length: usize,
+        pooled: Vec<f32>,
+    }
+
+    #[test]
+    fn pooling_agrees_with_torch() {
+        let text = include_str!("../../../fixtures/golden/imprint.json");
+        let golden: Golden = serde_json::from_str(text).unwrap();
+        for (seed, case) in golden.pool.into_iter().enumerate() {
+            let [channels, height, width] = case.shape;
+            let pooling = Pooling::of(&[1, channels, height, width], case.embedding);
+            assert_eq!(pooling.length(), case.length, "{:?}", case.shape);
+            let mut random = SplitMix::new(seed as u64);
+            let image: Vec<f32> = (0..channels * height * width).map(|_| random.uniform() as f32).collect();
+            let mut pooled = vec![0.0; case.length];
+            pooling.pool(&image, &mut pooled);
+            let every = if case.length > 500 { 97 } else { 1 };
+            let kept: Vec<f32> = pooled.iter().copied().step_by(every).collect();
+            assert_eq!(kept.len(), case.pooled.len());
+            for (found, expected) in kept.iter().zip(&case.pooled) {
+                assert!((found - expected).abs() < 1e-6, "{:?}: {found} is not {expected}", case.shape);
+            }
+        }
+    }
+
+    #[test]
+    fn the_pooled_side_is_at_least_one_and_at_most_the_map() {
+        let pooled = |shape: &[usize], embedding| Pooling::of(shape, embedding).pooled;
+        assert_eq!(pooled(&[1, 512, 14, 14], 64), [1, 1]);
+        assert_eq!(pooled(&[1, 4, 3, 20], 4 * 49), [3, 7]);
+        assert_eq!(pooled(&[1, 16, 32, 32], 2048), [11, 11]);
+        assert_eq!(pooled(&[1, 10], 2048), [1, 1]);
     }
 }

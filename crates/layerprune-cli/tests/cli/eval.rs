@@ -59,7 +59,12 @@ fn parts_of_the_training_set_are_evaluated_when_asked_for() {
 fn data_without_a_test_part_says_what_was_looked_for() {
     let place = Place::with_data(&nets::residual());
     fs::remove_file(place.path("data/t10k-images-idx3-ubyte")).unwrap();
-    assert_snapshot!(place.run("eval net.onnx --data idx:data --normalize none"), @"");
+    assert_snapshot!(place.run("eval net.onnx --data idx:data --normalize none"), @r#"
+    exit status: 1
+    ----- stderr
+    error: cannot use the data `idx:data`
+      because: `data` has no test split: looked for t10k-images-idx3-ubyte, t10k-images-idx3-ubyte.gz, t10k-images.idx3-ubyte, t10k-images.idx3-ubyte.gz
+    "#);
     place.ok("eval net.onnx --data idx:data --normalize none --split held-out");
 }
 
@@ -68,8 +73,18 @@ fn the_kind_of_data_is_told_from_the_folder() {
     let place = Place::with_data(&nets::residual());
     let named = place.ok("eval net.onnx --data idx:data --normalize none").stdout;
     assert_eq!(place.ok("eval net.onnx --data data --normalize none").stdout, named);
-    assert_snapshot!(place.run("eval net.onnx --data nothing"), @"");
-    assert_snapshot!(place.run("eval net.onnx --data idx:nothing"), @"");
+    assert_snapshot!(place.run("eval net.onnx --data nothing"), @r#"
+    exit status: 1
+    ----- stderr
+    error: cannot use `--data nothing`
+      because: `nothing` is neither a data set (expected idx:DIR, cifar10:DIR, cifar100:DIR, imagefolder:DIR, npz:FILE, demo) nor an existing path
+    "#);
+    assert_snapshot!(place.run("eval net.onnx --data idx:nothing"), @r#"
+    exit status: 1
+    ----- stderr
+    error: cannot use the data `idx:nothing`
+      because: `nothing` has no train split: looked for train-images-idx3-ubyte, train-images-idx3-ubyte.gz, train-images.idx3-ubyte, train-images.idx3-ubyte.gz
+    "#);
     fs::create_dir(place.path("empty")).unwrap();
     place.run("eval net.onnx --data empty").fails(1, &["cannot tell what kind of data `empty` holds"]);
 }
@@ -90,9 +105,25 @@ fn normalisation_goes_by_name_or_by_numbers() {
 #[test]
 fn a_normalisation_that_is_none_is_refused_with_the_known_ones() {
     let place = Place::with_data(&nets::residual());
-    assert_snapshot!(place.run("eval net.onnx --data idx:data --normalize bright"), @"");
-    assert_snapshot!(place.run("eval net.onnx --data idx:data --normalize imagenet"), @"");
-    assert_snapshot!(place.run("eval net.onnx --data idx:data --normalize 0.5/0"), @"");
+    assert_snapshot!(place.run("eval net.onnx --data idx:data --normalize bright"), @r#"
+    exit status: 2
+    ----- stderr
+    error: cannot use `--normalize bright`
+      because: cannot read the normalisation `bright`: expected one of imagenet, cifar10, mnist, fashion-mnist, or `MEAN,…/STD,…`
+    hint: means and standard deviations are of pixels scaled to 0..1
+    "#);
+    assert_snapshot!(place.run("eval net.onnx --data idx:data --normalize imagenet"), @r#"
+    exit status: 2
+    ----- stderr
+    error: `--normalize imagenet` does not fit the images
+      because: mean has 3 values, expected 1 or 1 (one for each channel)
+    "#);
+    assert_snapshot!(place.run("eval net.onnx --data idx:data --normalize 0.5/0"), @r#"
+    exit status: 2
+    ----- stderr
+    error: cannot use `--normalize 0.5/0`
+      because: std of the normalisation is 0, expected a finite number more than 0
+    "#);
 }
 
 #[test]

@@ -70,8 +70,16 @@ fn labels_that_the_model_has_no_class_for_are_refused() {
     for part in ["train", "t10k"] {
         images::write_labelled(&place.path("data"), part, &labels, 1);
     }
-    assert_snapshot!(place.run("finetune net.onnx --data idx:data --normalize none --batch-size 16 -o tuned.onnx"), @"");
-    assert_snapshot!(place.run("eval net.onnx --data idx:data --normalize none"), @"");
+    assert_snapshot!(place.run("finetune net.onnx --data idx:data --normalize none --batch-size 16 -o tuned.onnx"), @r#"
+    exit status: 1
+    ----- stderr
+    error: label 3 is out of range: the model has 3 classes
+    "#);
+    assert_snapshot!(place.run("eval net.onnx --data idx:data --normalize none"), @r#"
+    exit status: 1
+    ----- stderr
+    error: image 3 has label 3, but the model knows 3 classes, 0 to 2
+    "#);
     assert_eq!(place.names(), ["data", "net.onnx"]);
 }
 
@@ -79,10 +87,30 @@ fn labels_that_the_model_has_no_class_for_are_refused() {
 fn images_of_another_size_than_the_model_takes_are_refused() {
     let place = Place::with_data(&layerprune_testing::resnet(1, [1, 16, 16], 1, &[4], 1, 3));
     let data = "--data idx:data --normalize none";
-    assert_snapshot!(place.run(&format!("finetune net.onnx {data} --batch-size 16 -o tuned.onnx")), @"");
-    assert_snapshot!(place.run(&format!("eval net.onnx {data}")), @"");
-    assert_snapshot!(place.run(&format!("score net.onnx {data}")), @"");
-    assert_snapshot!(place.run("eval net.onnx --data idx:data"), @"");
+    assert_snapshot!(place.run(&format!("finetune net.onnx {data} --batch-size 16 -o tuned.onnx")), @r#"
+    exit status: 1
+    ----- stderr
+    error: the model takes images of 1x16x16, those of `idx:data` are 1x8x8 (channels x height x width)
+    hint: `--resize HxW` changes the size of images, `--gray-to-rgb` makes three channels of one
+    "#);
+    assert_snapshot!(place.run(&format!("eval net.onnx {data}")), @r#"
+    exit status: 1
+    ----- stderr
+    error: the model takes images of 1x16x16, those of `idx:data` are 1x8x8 (channels x height x width)
+    hint: `--resize HxW` changes the size of images, `--gray-to-rgb` makes three channels of one
+    "#);
+    assert_snapshot!(place.run(&format!("score net.onnx {data}")), @r#"
+    exit status: 1
+    ----- stderr
+    error: the model takes images of 1x16x16, those of `idx:data` are 1x8x8 (channels x height x width)
+    hint: `--resize HxW` changes the size of images, `--gray-to-rgb` makes three channels of one
+    "#);
+    assert_snapshot!(place.run("eval net.onnx --data idx:data"), @r#"
+    exit status: 1
+    ----- stderr
+    error: the model takes images of 1x16x16, those of `idx:data` are 1x8x8 (channels x height x width)
+    hint: `--resize HxW` changes the size of images, `--gray-to-rgb` makes three channels of one
+    "#);
     place.ok(&format!("eval net.onnx {data} --resize 16"));
     place.ok(&format!("eval net.onnx {data} --resize 16x16"));
 }
@@ -90,7 +118,12 @@ fn images_of_another_size_than_the_model_takes_are_refused() {
 #[test]
 fn gray_images_for_a_model_of_three_channels_are_refused_until_told_to_be_copied() {
     let place = Place::with_data(&nets::chain());
-    assert_snapshot!(place.run("eval net.onnx --data idx:data --normalize none"), @"");
+    assert_snapshot!(place.run("eval net.onnx --data idx:data --normalize none"), @r#"
+    exit status: 1
+    ----- stderr
+    error: the model takes images of 3x8x8, those of `idx:data` are 1x8x8 (channels x height x width)
+    hint: `--resize HxW` changes the size of images, `--gray-to-rgb` makes three channels of one
+    "#);
     place.ok("eval net.onnx --data idx:data --normalize none --gray-to-rgb");
     place.ok("finetune net.onnx --data idx:data --gray-to-rgb --epochs 1 --batch-size 16 -o tuned.onnx");
 }
@@ -131,7 +164,11 @@ fn settings_that_cannot_train_are_wrong_usage() {
 #[test]
 fn a_batch_that_the_images_do_not_fill_is_refused() {
     let place = Place::with_data(&nets::residual());
-    assert_snapshot!(place.run("finetune net.onnx --data idx:data --normalize none --batch-size 55 -o tuned.onnx"), @"");
+    assert_snapshot!(place.run("finetune net.onnx --data idx:data --normalize none --batch-size 55 -o tuned.onnx"), @r#"
+    exit status: 1
+    ----- stderr
+    error: 54 training images do not fill a batch of 55
+    "#);
 }
 
 #[test]
@@ -146,5 +183,9 @@ fn a_rate_at_which_training_diverges_is_told_and_writes_no_model() {
 fn nodes_that_cannot_be_trained_are_named() {
     let place = Place::with_data(&nets::mysterious());
     let done = place.run("train net.onnx --data idx:data --epochs 1 --batch-size 16 -o trained.onnx");
-    assert_snapshot!(done, @"");
+    assert_snapshot!(done, @r#"
+    exit status: 1
+    ----- stderr
+    error: training does not support node `/middle/Mystery` (Mystery): the operator is not supported
+    "#);
 }

@@ -41,7 +41,13 @@ fn a_killed_run_goes_on_and_ends_with_the_bytes_of_one_that_was_not() {
 #[test]
 fn a_checkpoint_made_with_other_settings_is_refused_until_told_to_begin_anew() {
     let place = killed(100_000);
-    assert_snapshot!(place.run(&finetune("tuned.onnx", "--epochs 2")), @"");
+    assert_snapshot!(place.run(&finetune("tuned.onnx", "--epochs 2")), @r#"
+    exit status: 1
+    ----- stderr
+    error: cannot resume from the checkpoint
+      because: it was made with other settings: `epochs` is 100000 there and 2 here
+    hint: an interrupted run left the checkpoint: give its settings to go on, or `--restart` to begin anew (with `run`, delete it)
+    "#);
     let done = place.ok(&finetune("tuned.onnx", "--epochs 2 --restart"));
     assert!(!done.stderr.contains("going on"), "{done}");
     place.ok(&finetune("whole.onnx", "--epochs 2"));
@@ -53,7 +59,13 @@ fn a_checkpoint_made_with_other_settings_is_refused_until_told_to_begin_anew() {
 fn a_checkpoint_made_from_another_model_is_refused() {
     let place = killed(100_000);
     place.add("net.onnx", &nets::deep());
-    assert_snapshot!(place.run(&finetune("tuned.onnx", "--epochs 100000")), @"");
+    assert_snapshot!(place.run(&finetune("tuned.onnx", "--epochs 100000")), @r#"
+    exit status: 1
+    ----- stderr
+    error: cannot resume from the checkpoint
+      because: it was made for another model (digest [DIGEST], this one has [DIGEST])
+    hint: an interrupted run left the checkpoint: give its settings to go on, or `--restart` to begin anew (with `run`, delete it)
+    "#);
 }
 
 #[test]

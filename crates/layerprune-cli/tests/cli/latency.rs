@@ -79,7 +79,11 @@ fn nothing_is_timed_zero_times_or_by_nobody() {
 fn a_model_fixed_to_one_batch_size_is_not_timed_at_another() {
     let place = Place::with(&nets::batch_of_one(&nets::residual()));
     place.ok(&format!("latency net.onnx {BRIEF}"));
-    assert_snapshot!(place.run(&format!("latency net.onnx --batch 2 {BRIEF}")), @"");
+    assert_snapshot!(place.run(&format!("latency net.onnx --batch 2 {BRIEF}")), @r#"
+    exit status: 1
+    ----- stderr
+    error: the model takes batches of 1 only (input `input`), 2 was asked for
+    "#);
 }
 
 #[test]
@@ -87,7 +91,11 @@ fn models_with_different_inputs_are_not_compared() {
     let place = Place::with(&nets::residual());
     place.add("chain.onnx", &nets::chain());
     let done = place.run(&format!("latency net.onnx chain.onnx {BRIEF}"));
-    assert_snapshot!(done, @"");
+    assert_snapshot!(done, @r#"
+    exit status: 1
+    ----- stderr
+    error: input `input` is declared as N×3×8×8, which [1, 1, 8, 8] does not fit
+    "#);
 }
 
 #[test]

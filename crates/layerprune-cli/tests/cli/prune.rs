@@ -19,7 +19,15 @@ fn removed(done: &Done) -> Vec<String> {
 #[test]
 fn a_named_block_goes_and_the_rest_stays() {
     let place = Place::with(&nets::residual());
-    assert_snapshot!(place.run("prune net.onnx --remove layer1.1 -o pruned.onnx"), @"");
+    assert_snapshot!(place.run("prune net.onnx --remove layer1.1 -o pruned.onnx"), @r#"
+    exit status: 0
+    ----- stdout
+    removed 1 layer:
+      layer1.1
+    parameters: 2.8 k → 2.5 k (-10.8 %)
+    MACs: 72.0 k → 53.5 k (-25.6 %)
+    written: pruned.onnx
+    "#);
     assert_eq!(layers(&place, "pruned.onnx"), ["conv1", "layer1.0", "layer2.0", "layer2.1", "fc"]);
 }
 
@@ -55,7 +63,15 @@ fn imprinting_chooses_with_data_on_the_command_line() {
 #[test]
 fn a_layer_of_a_chain_goes_with_a_note_that_it_is_not_exact() {
     let place = Place::with(&nets::chain());
-    assert_snapshot!(place.run("prune net.onnx --remove features.1 -o pruned.onnx"), @"");
+    assert_snapshot!(place.run("prune net.onnx --remove features.1 -o pruned.onnx"), @r#"
+    exit status: 0
+    ----- stdout
+    removed 1 layer:
+      features.1 (not exact: what follows must be fine-tuned)
+    parameters: 4.4 k → 3.8 k (-13.5 %)
+    MACs: 106.0 k → 69.2 k (-34.8 %)
+    written: pruned.onnx
+    "#);
     assert_eq!(layers(&place, "pruned.onnx").len(), layers(&place, "net.onnx").len() - 1);
 }
 
@@ -71,20 +87,39 @@ fn a_glob_takes_what_can_go() {
 #[test]
 fn a_glob_under_which_nothing_can_go_is_refused() {
     let place = Place::with(&nets::residual());
-    assert_snapshot!(place.run("prune net.onnx --remove layer2.0* -o pruned.onnx"), @"");
+    assert_snapshot!(place.run("prune net.onnx --remove layer2.0* -o pruned.onnx"), @r#"
+    exit status: 1
+    ----- stderr
+    error: none of the layers that match `layer2.0*` can be removed
+    "#);
     assert_eq!(place.names(), ["net.onnx"]);
 }
 
 #[test]
 fn a_misspelt_name_gets_the_nearest_one() {
-    assert_snapshot!(Place::with(&nets::residual()).run("prune net.onnx --remove layer1_1 -o pruned.onnx"), @"");
+    assert_snapshot!(Place::with(&nets::residual()).run("prune net.onnx --remove layer1_1 -o pruned.onnx"), @r#"
+    exit status: 1
+    ----- stderr
+    error: there is no layer `layer1_1`; did you mean `layer1.1`?
+    hint: `layerprune inspect MODEL` lists the layers by name
+    "#);
 }
 
 #[test]
 fn a_layer_that_cannot_go_says_why() {
     let place = Place::with(&nets::residual());
-    assert_snapshot!(place.run("prune net.onnx --remove layer2.0 -o pruned.onnx"), @"");
-    assert_snapshot!(place.run("prune net.onnx --remove fc -o pruned.onnx"), @"");
+    assert_snapshot!(place.run("prune net.onnx --remove layer2.0 -o pruned.onnx"), @r#"
+    exit status: 1
+    ----- stderr
+    error: `layer2.0` cannot be removed: it changes channels and resolution: N×4×8×8 into N×8×4×4 (shortcut: Conv + BatchNormalization) (its branch alone could be dropped)
+    hint: `layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches` allows more
+    "#);
+    assert_snapshot!(place.run("prune net.onnx --remove fc -o pruned.onnx"), @r#"
+    exit status: 1
+    ----- stderr
+    error: `fc` cannot be removed: its exit `/fc/Gemm_output_0` is a graph output
+    hint: `layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches` allows more
+    "#);
     assert_eq!(place.names(), ["net.onnx"]);
 }
 
@@ -103,7 +138,15 @@ fn the_branch_of_a_projecting_block_goes_when_that_is_allowed() {
 #[test]
 fn a_dry_run_writes_nothing() {
     let place = Place::with(&nets::residual());
-    assert_snapshot!(place.run("prune net.onnx --remove layer1.0 --dry-run"), @"");
+    assert_snapshot!(place.run("prune net.onnx --remove layer1.0 --dry-run"), @r#"
+    exit status: 0
+    ----- stdout
+    removed 1 layer:
+      layer1.0
+    parameters: 2.8 k → 2.5 k (-10.8 %)
+    MACs: 72.0 k → 53.5 k (-25.6 %)
+    dry run: nothing was written
+    "#);
     place.ok("prune net.onnx --remove layer1.0 --dry-run -o pruned.onnx");
     assert_eq!(place.names(), ["net.onnx"]);
 }
@@ -121,7 +164,11 @@ fn a_saved_plan_gives_the_same_model_again() {
 fn a_plan_for_another_model_is_refused() {
     let place = Place::with(&nets::residual());
     place.ok("prune net.onnx --remove layer1.0 -o pruned.onnx --save-plan plan.json");
-    assert_snapshot!(place.run("prune pruned.onnx --plan plan.json -o again.onnx"), @"");
+    assert_snapshot!(place.run("prune pruned.onnx --plan plan.json -o again.onnx"), @r#"
+    exit status: 1
+    ----- stderr
+    error: the plan was made for another model (digest [DIGEST], this one has [DIGEST])
+    "#);
     assert_eq!(place.names(), ["net.onnx", "plan.json", "pruned.onnx"]);
 }
 
@@ -129,7 +176,12 @@ fn a_plan_for_another_model_is_refused() {
 fn a_file_that_holds_no_plan_is_refused() {
     let place = Place::with(&nets::residual());
     place.write("plan.json", "[1, 2");
-    assert_snapshot!(place.run("prune net.onnx --plan plan.json -o pruned.onnx"), @"");
+    assert_snapshot!(place.run("prune net.onnx --plan plan.json -o pruned.onnx"), @r#"
+    exit status: 1
+    ----- stderr
+    error: `plan.json` holds no plan that this program knows
+      because: EOF while parsing a list at line 1 column 5
+    "#);
 }
 
 #[test]
@@ -153,7 +205,12 @@ fn protected_layers_stay() {
     assert_eq!(gone, ["layer1.1", "layer2.1"]);
     let gone = removed(&place.ok(&format!("{base} --remove layer* --protect layer1.1")));
     assert_eq!(gone, ["layer1.0", "layer2.1"]);
-    assert_snapshot!(place.run("prune net.onnx --remove layer1.1 --protect layer1.* --dry-run"), @"");
+    assert_snapshot!(place.run("prune net.onnx --remove layer1.1 --protect layer1.* --dry-run"), @r#"
+    exit status: 1
+    ----- stderr
+    error: `layer1.1` cannot be removed: it is protected
+    hint: `layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches` allows more
+    "#);
 }
 
 #[test]
@@ -176,7 +233,11 @@ fn a_plan_does_not_go_over_what_is_protected() {
 #[test]
 fn a_glob_that_matches_nothing_is_wrong_usage() {
     let place = Place::with(&nets::residual());
-    assert_snapshot!(place.run("prune net.onnx --remove layer1.0 --protect stage* --dry-run"), @"");
+    assert_snapshot!(place.run("prune net.onnx --remove layer1.0 --protect stage* --dry-run"), @r#"
+    exit status: 2
+    ----- stderr
+    error: no layer matches `stage*`; `layerprune inspect MODEL` lists them
+    "#);
     for flags in ["--remove layer1.0 --only block?", "--remove stage*", "--layers 1 --criterion weight-norm --only x"] {
         place.run(&format!("prune net.onnx {flags} --dry-run")).fails(2, &["error: no layer matches `"]);
     }
@@ -186,15 +247,37 @@ fn a_glob_that_matches_nothing_is_wrong_usage() {
 #[test]
 fn no_target_and_two_targets_are_wrong_usage() {
     let place = Place::with(&nets::residual());
-    assert_snapshot!(place.run("prune net.onnx -o pruned.onnx"), @"");
-    assert_snapshot!(place.run("prune net.onnx --layers 1 --remove layer1.0 -o pruned.onnx"), @"");
+    assert_snapshot!(place.run("prune net.onnx -o pruned.onnx"), @r#"
+    exit status: 2
+    ----- stderr
+    error: the following required arguments were not provided:
+      <--layers <K>|--remove <NAME>|--latency-reduction <P%>|--plan <FILE>>
+
+    Usage: layerprune prune --output <FILE> <--layers <K>|--remove <NAME>|--latency-reduction <P%>|--plan <FILE>> <MODEL>
+
+    For more information, try '--help'.
+    "#);
+    assert_snapshot!(place.run("prune net.onnx --layers 1 --remove layer1.0 -o pruned.onnx"), @r#"
+    exit status: 2
+    ----- stderr
+    error: the argument '--layers <K>' cannot be used with '--remove <NAME>'
+
+    Usage: layerprune prune --output <FILE> <--layers <K>|--remove <NAME>|--latency-reduction <P%>|--plan <FILE>> <MODEL>
+
+    For more information, try '--help'.
+    "#);
     place.run("prune net.onnx --layers 1").fails(2, &["--output <FILE>"]);
 }
 
 #[test]
 fn more_layers_than_can_go_are_refused() {
     let place = Place::with(&nets::residual());
-    assert_snapshot!(place.run("prune net.onnx --criterion weight-norm --layers 99 -o pruned.onnx"), @"");
+    assert_snapshot!(place.run("prune net.onnx --criterion weight-norm --layers 99 -o pruned.onnx"), @r#"
+    exit status: 1
+    ----- stderr
+    error: 99 layers are to be removed, only 3 can be
+    hint: `layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches` allows more
+    "#);
     assert_eq!(place.names(), ["net.onnx"]);
 }
 

@@ -25,7 +25,11 @@ fn a_record_becomes_a_page_by_the_extension_asked_for() {
 fn another_extension_is_wrong_usage() {
     let place = Place::new();
     place.write("record.json", "{}");
-    assert_snapshot!(place.run("report record.json -o report.txt"), @"");
+    assert_snapshot!(place.run("report record.json -o report.txt"), @r#"
+    exit status: 2
+    ----- stderr
+    error: `report.txt` should end in .html, .md or .csv
+    "#);
     place.run("report record.json -o report").fails(2, &["error: `report` should end in .html, .md or .csv"]);
 }
 

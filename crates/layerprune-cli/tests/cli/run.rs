@@ -106,7 +106,16 @@ fn the_example_is_a_recipe() {
 fn a_key_that_no_recipe_has_is_named_with_its_place() {
     let place = Place::with_data(&nets::residual());
     recipe(&place, "recipe.toml", &RECIPE.replace("batch-size = 16", "batchsize = 16"));
-    assert_snapshot!(place.run("run recipe.toml"), @"");
+    assert_snapshot!(place.run("run recipe.toml"), @r#"
+    exit status: 1
+    ----- stderr
+    error: the recipe cannot be read
+      because: TOML parse error at line 20, column 1
+       |
+    20 | batchsize = 16
+       | ^^^^^^^^^
+    unknown field `batchsize`, expected one of `recalibrate`, `epochs`, `batch-size`, `learning-rate`, `momentum`, `weight-decay`, `schedule`, `warm-up`, `nesterov`, `pad-crop`, `flip`
+    "#);
     assert_eq!(place.names(), ["data", "net.onnx", "recipe.toml"]);
 }
 

@@ -89,17 +89,31 @@ fn several_criteria_are_scored_in_one_go() {
 
 #[test]
 fn batch_norm_scales_of_a_folded_net_are_refused_with_a_way_out() {
-    assert_snapshot!(Place::with(&nets::folded()).run("score net.onnx --criterion batch-norm-scale"), @"");
+    assert_snapshot!(Place::with(&nets::folded()).run("score net.onnx --criterion batch-norm-scale"), @r#"
+    exit status: 1
+    ----- stderr
+    error: criterion `batch-norm-scale` needs a batch norm behind the weights of every layer; 2 have none: layer1.0, layer1.1: the batch norms were probably folded into the convolutions when the model was exported
+    hint: use `--criterion imprint` or `weight-norm`, or export the model with its batch norms kept
+    "#);
 }
 
 #[test]
 fn an_unknown_criterion_is_wrong_usage_and_the_known_ones_are_named() {
-    assert_snapshot!(Place::with(&nets::residual()).run("score net.onnx --criterion taylor"), @"");
+    assert_snapshot!(Place::with(&nets::residual()).run("score net.onnx --criterion taylor"), @r#"
+    exit status: 2
+    ----- stderr
+    error: there is no criterion `taylor`; there are imprint, weight-norm, batch-norm-scale
+    "#);
 }
 
 #[test]
 fn imprinting_without_data_says_what_to_do() {
-    assert_snapshot!(Place::with(&nets::residual()).run("score net.onnx"), @"");
+    assert_snapshot!(Place::with(&nets::residual()).run("score net.onnx"), @r#"
+    exit status: 1
+    ----- stderr
+    error: criterion `imprint` needs labelled images
+    hint: give labelled images with `--data KIND:PATH`, or use `--criterion weight-norm`
+    "#);
 }
 
 #[test]
@@ -127,7 +141,12 @@ fn scores_for_another_model_are_refused() {
     let place = Place::with(&nets::residual());
     place.add("other.onnx", &nets::deep());
     place.ok("score other.onnx --criterion weight-norm -o scores.json");
-    assert_snapshot!(place.run("prune net.onnx --scores scores.json --layers 1 -o pruned.onnx"), @"");
+    assert_snapshot!(place.run("prune net.onnx --scores scores.json --layers 1 -o pruned.onnx"), @r#"
+    exit status: 1
+    ----- stderr
+    error: the scores are for another model (digest [DIGEST], this one has [DIGEST])
+    hint: score or plan anew for this model
+    "#);
     assert!(!place.path("pruned.onnx").exists());
 }
 
@@ -135,7 +154,12 @@ fn scores_for_another_model_are_refused() {
 fn a_file_that_holds_no_scores_is_refused() {
     let place = Place::with(&nets::residual());
     place.write("scores.json", "{}");
-    assert_snapshot!(place.run("prune net.onnx --scores scores.json --layers 1 -o pruned.onnx"), @"");
+    assert_snapshot!(place.run("prune net.onnx --scores scores.json --layers 1 -o pruned.onnx"), @r#"
+    exit status: 1
+    ----- stderr
+    error: `scores.json` holds no scores that this program knows
+      because: missing field `schema`
+    "#);
     place
         .run("prune net.onnx --scores none.json --layers 1 -o pruned.onnx")
         .fails(1, &["error: cannot read the scores `none.json`"]);
@@ -144,6 +168,10 @@ fn a_file_that_holds_no_scores_is_refused() {
 #[test]
 fn a_file_for_two_criteria_is_wrong_usage() {
     let place = Place::with(&nets::residual());
-    assert_snapshot!(place.run("score net.onnx --criterion weight-norm,batch-norm-scale -o scores.json"), @"");
+    assert_snapshot!(place.run("score net.onnx --criterion weight-norm,batch-norm-scale -o scores.json"), @r#"
+    exit status: 2
+    ----- stderr
+    error: `--output` holds the scores of one criterion
+    "#);
     assert_eq!(place.names(), ["net.onnx"]);
 }

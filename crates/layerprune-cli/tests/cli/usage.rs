@@ -69,7 +69,20 @@ fn the_flags_of_each_verb_are_these() {
         });
         all.push_str(&format!("{verb}: {}\n", own.collect::<Vec<_>>().join(" | ")));
     }
-    assert_snapshot!(all, @"");
+    assert_snapshot!(all, @r#"
+    inspect: <MODEL> | --input-shape <[NAME=]SIZES>
+    score: <MODEL> | --criterion <CRITERION> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW> | --gray-to-rgb | --held-out <SHARE> | --samples <N> | --embedding <N> | --input-shape <[NAME=]SIZES> | -o, --output <FILE>
+    prune: <MODEL> | -o, --output <FILE> | --layers <K> | --remove <NAME> | --latency-reduction <P%> | --plan <FILE> | --criterion <CRITERION> | --scores <FILE> | --protect <GLOB> | --only <GLOB> | --drop-branches | --dry-run | --save-plan <FILE> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW> | --gray-to-rgb | --held-out <SHARE> | --samples <N> | --embedding <N> | --input-shape <[NAME=]SIZES> | --batch <N>
+    train: <MODEL> | -o, --output <FILE> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW> | --gray-to-rgb | --held-out <SHARE> | --epochs <N> | --batch-size <N> | --learning-rate <LEARNING_RATE> | --momentum <MOMENTUM> | --weight-decay <WEIGHT_DECAY> | --schedule <SCHEDULE> | --warm-up <EPOCHS> | --nesterov | --pad-crop <N> | --flip | --restart
+    finetune: <MODEL> | -o, --output <FILE> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW> | --gray-to-rgb | --held-out <SHARE> | --epochs <N> | --batch-size <N> | --learning-rate <LEARNING_RATE> | --momentum <MOMENTUM> | --weight-decay <WEIGHT_DECAY> | --schedule <SCHEDULE> | --warm-up <EPOCHS> | --nesterov | --pad-crop <N> | --flip | --restart
+    recalibrate: <MODEL> | -o, --output <FILE> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW> | --gray-to-rgb | --held-out <SHARE> | --samples <N>
+    eval: <MODEL> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW> | --gray-to-rgb | --held-out <SHARE> | --split <SPLIT> | --engine <ENGINE>
+    latency: <MODEL> | [OTHERS]... | --batch <N> | --thread-counts <N> | --samples <N> | --warm-up <SECONDS> | --input-shape <[NAME=]SIZES>
+    verify: <A> | <B> | --tolerance <SHARE> | --samples <N> | --input-shape <[NAME=]SIZES>
+    report: <RECORD> | -o, --output <FILE>
+    run: [RECIPE] | --example
+    demo: -o, --output <FOLDER>
+    "#);
 }
 
 #[test]
@@ -93,7 +106,17 @@ fn the_version_is_that_of_the_package() {
 
 #[test]
 fn a_verb_that_there_is_not_is_wrong_usage() {
-    assert_snapshot!(Place::new().run("purne net.onnx"), @"");
+    assert_snapshot!(Place::new().run("purne net.onnx"), @r#"
+    exit status: 2
+    ----- stderr
+    error: unrecognized subcommand 'purne'
+
+      tip: a similar subcommand exists: 'prune'
+
+    Usage: layerprune [OPTIONS] <COMMAND>
+
+    For more information, try '--help'.
+    "#);
 }
 
 #[test]

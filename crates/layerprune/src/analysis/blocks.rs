@@ -102,16 +102,16 @@ fn unit(graph: &Graph, shapes: &Shapes, flow: &Flow, fork: &Fork) -> Unit {
         } else if !same {
             reason = Some(different(graph, shapes, flow, fork.entry, sum));
         } else {
-            // Behind a ReLU a rectified entry is unchanged by the block's own ReLU, which therefore goes too.
-            let goes_too = is_relu && flow.is_non_negative(fork.entry) && !graph.is_output(exit);
-            let from = if goes_too { exit } else { sum };
-            removals.push(Removal { way: Way::Bypass, from, to: fork.entry, exact: true });
+            let goes_too =
+                is_relu && flow.is_non_negative(fork.entry) && !graph.is_output(exit) && !flow.is_captured(exit);
+            let relu = goes_too.then_some(exit);
+            removals.push(Removal { way: Way::Bypass, from: sum, to: fork.entry, relu, exact: true });
         }
         if computes && shortcut.same_type_and_shape(whole) {
-            removals.push(Removal { way: Way::DropBranch, from: sum, to: fork.shortcut, exact: true });
+            removals.push(Removal { way: Way::DropBranch, from: sum, to: fork.shortcut, relu: None, exact: true });
         }
     }
-    if removals.first().is_some_and(|removal| removal.from == sum) {
+    if removals.first().is_some_and(|removal| removal.relu.is_none()) {
         nodes.retain(|&id| Some(id) != activation);
     }
     Unit {
@@ -125,6 +125,7 @@ fn unit(graph: &Graph, shapes: &Shapes, flow: &Flow, fork: &Fork) -> Unit {
         tapped: true,
         removals,
         reason,
+        gone: BTreeSet::new(),
         cost: Cost { parameters: 0, macs: None },
         entry_shape: String::new(),
         exit_shape: String::new(),
@@ -174,23 +175,27 @@ fn obstacle(graph: &Graph, flow: &Flow, fork: &Fork, sum: ValueId) -> Option<Str
     None
 }
 
-/// Weighted nodes of the branch whose channels end inside it: all but those whose output the Add reads in the end.
+/// Weighted nodes that all data through the branch passes (not those of a gate beside it, such as squeeze-and-excitation),
+/// but the last, whose channels the Add ties to the trunk; all of the branch where that leaves none.
 fn scored(graph: &Graph, flow: &Flow, fork: &Fork) -> Vec<NodeId> {
-    let mut weighted: Vec<NodeId> =
-        fork.branch_nodes.iter().copied().filter(|&id| holds_weights(graph, flow, id)).collect();
-    weighted.sort_by_key(|&id| flow.position(id));
-    let mut coupled = BTreeSet::new();
-    let mut stack = vec![fork.branch];
-    while let Some(value) = stack.pop() {
-        let Some(producer) = flow.uses.producer(value).filter(|id| fork.branch_nodes.contains(id)) else { continue };
-        if weighted.contains(&producer) {
-            coupled.insert(producer);
-        } else {
-            stack.extend(flow.data_inputs(graph, producer));
+    let mut spine = Vec::new();
+    let mut value = fork.branch;
+    while let Some(producer) = flow.uses.producer(value).filter(|id| fork.branch_nodes.contains(id)) {
+        if holds_weights(graph, flow, producer) {
+            spine.push(producer);
         }
+        let Some(before) = flow.gate(producer) else { break };
+        value = before;
     }
-    let free: Vec<NodeId> = weighted.iter().copied().filter(|id| !coupled.contains(id)).collect();
-    if free.is_empty() { weighted } else { free }
+    spine.reverse();
+    if spine.len() > 1 {
+        spine.pop();
+    }
+    if spine.is_empty() {
+        spine.extend(fork.branch_nodes.iter().copied().filter(|&id| holds_weights(graph, flow, id)));
+        spine.sort_by_key(|&id| flow.position(id));
+    }
+    spine
 }
 
 /// The operators among `nodes`, as text: `Slice + Pad`.

@@ -72,10 +72,10 @@ fn layer(graph: &Graph, shapes: &Shapes, flow: &Flow, first: NodeId) -> Unit {
     } else if !before.same_type_and_shape(behind) {
         Some(different(graph, shapes, flow, entry, exit))
     } else {
-        None
+        whole_arm(graph, flow, entry, exit)
     };
     let removals = match &reason {
-        None => vec![Removal { way: Way::Bypass, from: exit, to: entry, exact: false }],
+        None => vec![Removal { way: Way::Bypass, from: exit, to: entry, relu: None, exact: false }],
         Some(_) => Vec::new(),
     };
     Unit {
@@ -89,10 +89,18 @@ fn layer(graph: &Graph, shapes: &Shapes, flow: &Flow, first: NodeId) -> Unit {
         tapped: !leads_only_out(graph, flow, exit),
         removals,
         reason,
+        gone: BTreeSet::new(),
         cost: Cost { parameters: 0, macs: None },
         entry_shape: String::new(),
         exit_shape: String::new(),
     }
+}
+
+/// Why a layer that is all there is on one side of a sum stays: the sum would count its entry as the other side does.
+fn whole_arm(graph: &Graph, flow: &Flow, entry: ValueId, exit: ValueId) -> Option<String> {
+    let adds = flow.uses.consumers(exit).iter().filter(|reader| flow.role(reader.node) == Some(Role::Add));
+    let sum = adds.map(|reader| reader.node).find(|&add| flow.gate(add) == Some(entry))?;
+    Some(format!("it is one whole side of the sum `{}`, which would count its entry instead", graph.label(sum)))
 }
 
 /// Adds the norm and the activation behind the last node; returns the value behind them.

@@ -80,6 +80,27 @@ impl Flow {
         self.gate.get(&id).copied().flatten()
     }
 
+    pub(super) fn into_non_negative(self) -> BTreeSet<ValueId> {
+        self.non_negative
+    }
+
+    /// Values that all data into some graph output passes through.
+    pub(super) fn trunk(&self, graph: &Graph) -> BTreeSet<ValueId> {
+        let mut trunk = BTreeSet::new();
+        for port in graph.outputs() {
+            let mut next = Some(port.value);
+            while let Some(value) = next.filter(|&value| trunk.insert(value)) {
+                next = self.uses.producer(value).and_then(|producer| self.gate(producer));
+            }
+        }
+        trunk
+    }
+
+    /// Whether a subgraph reads `value`.
+    pub(super) fn is_captured(&self, value: ValueId) -> bool {
+        self.uses.consumers(value).iter().any(|reader| reader.input.is_none())
+    }
+
     /// The only reader of `value`, where it has just one and is no graph output.
     pub(super) fn sole_reader(&self, graph: &Graph, value: ValueId) -> Option<NodeId> {
         match self.uses.consumers(value) {

@@ -51,6 +51,8 @@ pub struct Removal {
     pub from: ValueId,
     /// The value they read instead.
     pub to: ValueId,
+    /// The output of the block's own ReLU, which does nothing, and goes too, where what it then reads is never negative.
+    pub relu: Option<ValueId>,
     /// Whether the forward pass is that of the model with the branch at zero.
     pub exact: bool,
 }
@@ -70,15 +72,18 @@ pub struct Unit {
     pub exit: ValueId,
     /// The output of a block's branch, which its Add reads.
     pub branch: Option<ValueId>,
-    /// Weighted nodes by whose filters the unit is scored: those whose channels end inside the unit, else all.
+    /// Weighted nodes by whose filters the unit is scored: those on its way whose channels end inside it, else all.
     pub scored: Vec<NodeId>,
-    /// Whether criteria look at its exit: it lies on the trunk, and it is neither classifier nor the stem before blocks.
+    /// Whether imprinting looks at its exit: all data passes through it, and it is neither classifier nor the stem before
+    /// blocks.
     pub tapped: bool,
     /// The ways of removing it; empty where there are none.
     pub removals: Vec<Removal>,
     /// Why it cannot be bypassed; `None` where it can.
     pub reason: Option<String>,
-    /// What goes when it is removed the first way, or what it costs where it cannot be.
+    /// Nodes that go when it is removed the first way; all of its nodes where it cannot be.
+    pub gone: BTreeSet<NodeId>,
+    /// What goes with them.
     pub cost: Cost,
     /// Shape of the entry, as text.
     pub entry_shape: String,
@@ -126,9 +131,11 @@ impl Units {
         units.sort_by_key(|unit| unit.nodes.first().map(|&id| flow.position(id)));
         naming::name(graph, &mut units);
         let stem_ends = |unit: &Unit| has_blocks && graph.inputs().iter().any(|port| port.value == unit.entry);
+        let trunk = flow.trunk(graph);
         for unit in &mut units {
-            unit.tapped &= !stem_ends(unit);
-            unit.cost = costs.of(&removed_nodes(graph, &flow, unit));
+            unit.tapped &= !stem_ends(unit) && trunk.contains(&unit.exit);
+            unit.gone = gone_nodes(graph, &flow, unit);
+            unit.cost = costs.of(&unit.gone);
             unit.entry_shape = shapes.fact(unit.entry).shape_text();
             unit.exit_shape = shapes.fact(unit.exit).shape_text();
         }
@@ -164,16 +171,29 @@ impl Units {
     }
 }
 
-/// Nodes that go when the unit does: with a dropped branch, the Add and the branch; the shortcut stays.
-fn removed_nodes(graph: &Graph, flow: &Flow, unit: &Unit) -> BTreeSet<NodeId> {
-    let nodes: BTreeSet<NodeId> = unit.nodes.iter().copied().collect();
-    match unit.removals.first() {
-        Some(removal) if removal.way == Way::DropBranch => {
-            let kept = flow.region(graph, removal.to, unit.entry);
-            nodes.difference(&kept).copied().collect()
+/// Nodes that go when the unit does: with a dropped branch, the Add and the branch but not the shortcut; also what
+/// computes constants for these alone.
+fn gone_nodes(graph: &Graph, flow: &Flow, unit: &Unit) -> BTreeSet<NodeId> {
+    let mut gone: BTreeSet<NodeId> = unit.nodes.iter().copied().collect();
+    if let Some(removal) = unit.removals.first().filter(|removal| removal.way == Way::DropBranch) {
+        for id in flow.region(graph, removal.to, unit.entry) {
+            gone.remove(&id);
         }
-        _ => nodes,
     }
+    for (id, node) in graph.nodes().rev() {
+        let outputs = || node.outputs().iter().flatten();
+        let mut readers = outputs().flat_map(|&value| flow.uses.consumers(value)).peekable();
+        let constant = flow.data_inputs(graph, id).is_empty() && !outputs().any(|&value| graph.is_output(value));
+        if constant && readers.peek().is_some() && readers.all(|reader| gone.contains(&reader.node)) {
+            gone.insert(id);
+        }
+    }
+    gone
+}
+
+/// Values that are never negative, whatever the input.
+pub(crate) fn never_negative(graph: &Graph, shapes: &Shapes) -> BTreeSet<ValueId> {
+    Flow::of(graph, shapes).into_non_negative()
 }
 
 /// [`Units`] as plain data.

@@ -1,21 +1,22 @@
 //! Names of units, after the modules in the node names.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::{Kind, Unit};
 use crate::graph::{Graph, NodeId};
 
 /// Gives every unit a name that is unique in the model.
 pub(super) fn name(graph: &Graph, units: &mut [Unit]) {
-    let mut taken: BTreeMap<String, usize> = BTreeMap::new();
+    let mut taken: BTreeSet<String> = BTreeSet::new();
     for unit in units {
         let name = match unit.kind {
             Kind::Block => block_name(graph, unit),
             Kind::Layer => layer_name(graph, unit.nodes[0]),
         };
-        let count = taken.entry(name.clone()).or_insert(0);
-        *count += 1;
-        unit.name = if *count == 1 { name } else { format!("{name}#{count}") };
+        let numbered = (2..).map(|number| format!("{name}#{number}"));
+        let free = std::iter::once(name.clone()).chain(numbered).find(|name| !taken.contains(name));
+        unit.name = free.expect("there are fewer names than numbers");
+        taken.insert(unit.name.clone());
     }
 }
 

@@ -9,7 +9,7 @@ use crate::graph::{Graph, tensor};
 /// The mean over filters of `|γ_f|`, γ the scale of the batch norm behind the convolution. A block is scored by the
 /// convolutions whose channels end inside it (all but the last of its branch), a bottleneck by the mean of its two.
 /// # Needs
-/// Batch norms that were not folded into the convolutions.
+/// Batch norms that were not folded into the convolutions; a layer without one is not scored.
 /// # Reference
 /// Liu et al., "Learning Efficient Convolutional Networks through Network Slimming", ICCV 2017; for layers: Elkerdawy
 /// et al., ACCV 2020, section 3.1.
@@ -32,7 +32,6 @@ impl Criterion for BatchNormScale {
 
     fn score(&self, graph: &Graph, units: &Units, _: &Evidence) -> Result<Vec<ScoreRow>, CriterionError> {
         let mut rows = Vec::new();
-        let mut without = Vec::new();
         for unit in scored_units(units) {
             let mut layers = Vec::new();
             for &id in &unit.scored {
@@ -44,11 +43,10 @@ impl Criterion for BatchNormScale {
                 })?;
                 layers.push(mean(&scale.iter().map(|&gamma| f64::from(gamma).abs()).collect::<Vec<_>>()));
             }
-            if layers.len() < unit.scored.len() {
-                without.push(unit.name.clone());
+            if layers.len() == unit.scored.len() {
+                rows.push(finite(ID, unit, mean(&layers))?);
             }
-            rows.push(finite(ID, unit, mean(&layers))?);
         }
-        if without.is_empty() { Ok(rows) } else { Err(CriterionError::NoBatchNorm { criterion: ID, units: without }) }
+        if rows.is_empty() { Err(CriterionError::NoBatchNorm { criterion: ID }) } else { Ok(rows) }
     }
 }

@@ -1,4 +1,4 @@
-use super::{Criterion, CriterionError, ScoreRow, scored_units};
+use super::{Criterion, CriterionError, ScoreRow, tapped_units};
 use crate::analysis::Units;
 use crate::evidence::{Evidence, TapCounts};
 use crate::graph::Graph;
@@ -36,7 +36,7 @@ impl Criterion for Imprint {
     fn score(&self, _: &Graph, units: &Units, evidence: &Evidence) -> Result<Vec<ScoreRow>, CriterionError> {
         let counts = evidence.imprint.as_ref().filter(|counts| counts.images > 0);
         let counts = counts.ok_or(CriterionError::NoEvidence { criterion: ID })?;
-        let tapped: Vec<_> = scored_units(units).collect();
+        let tapped: Vec<_> = tapped_units(units).collect();
         if tapped.len() != counts.taps.len() {
             return Err(CriterionError::OtherTaps { criterion: ID, expected: tapped.len(), found: counts.taps.len() });
         }

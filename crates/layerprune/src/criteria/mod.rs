@@ -114,16 +114,13 @@ impl Scores {
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[non_exhaustive]
 pub enum CriterionError {
-    /// Units without the batch norm that the criterion reads.
+    /// No unit has the batch norm that the criterion reads.
     #[error(
-        "criterion `{criterion}` needs a batch norm behind the weights of every layer; {} have none: {}: the batch norms were probably folded into the convolutions when the model was exported",
-        units.len(), units.join(", ")
+        "criterion `{criterion}` needs a batch norm behind the weights of a layer, and no layer has one: they were probably folded into the convolutions when the model was exported"
     )]
     NoBatchNorm {
         /// The criterion.
         criterion: &'static str,
-        /// The units.
-        units: Vec<String>,
     },
     /// Units whose weights are computed when the model runs.
     #[error("criterion `{criterion}` needs stored weights; {} layers compute theirs: {}", units.len(), units.join(", "))]
@@ -169,8 +166,13 @@ pub enum CriterionError {
     },
 }
 
-/// Units that weight criteria score: those that criteria look at and that hold readable weights.
+/// Units that weight criteria score: those on the trunk, and all that can be removed.
 fn scored_units(units: &Units) -> impl Iterator<Item = &Unit> {
+    units.units.iter().filter(|unit| unit.tapped || !unit.removals.is_empty())
+}
+
+/// Units that imprinting scores: one for each tap, in forward order.
+fn tapped_units(units: &Units) -> impl Iterator<Item = &Unit> {
     units.units.iter().filter(|unit| unit.tapped)
 }
 

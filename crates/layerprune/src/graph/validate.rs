@@ -73,7 +73,8 @@ impl Graph {
             }
             for &value in node.outputs.iter().flatten() {
                 if !known.insert(value) {
-                    let first = self.nodes().find(|(_, node)| node.outputs.contains(&Some(value))).map(|(first, _)| first);
+                    let first =
+                        self.nodes().find(|(_, node)| node.outputs.contains(&Some(value))).map(|(first, _)| first);
                     let first = match first.filter(|_| !given.contains(&value)) {
                         Some(first) => format!("node `{}`", self.label(first)),
                         None => "a graph input or initializer".to_owned(),

@@ -106,10 +106,8 @@ pub(super) fn unload(model: &mut ModelProto, read: &BTreeMap<String, DataFile>) 
             parts.entry(name_of(tensor)).or_default().push(Part::of(tensor));
         }
     });
-    let kept: BTreeMap<&String, Vec<u8>> = parts
-        .iter()
-        .filter_map(|(name, parts)| Some((name, in_old_layout(read.get(name)?, parts)?)))
-        .collect();
+    let kept: BTreeMap<&String, Vec<u8>> =
+        parts.iter().filter_map(|(name, parts)| Some((name, in_old_layout(read.get(name)?, parts)?))).collect();
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     for_each_tensor(model, |tensor| {
         if !is_external(tensor) {

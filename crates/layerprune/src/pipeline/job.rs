@@ -1,14 +1,15 @@
 //! The whole way: score, choose, cut, recalibrate, fine-tune, measure.
 
-use super::{BudgetError, Calibrate, Keep, Measure, MeasureLatency, PortError, Recover, prune_to_latency};
+use super::{BudgetError, BudgetStep, Calibrate, Keep, Measure, MeasureLatency, PortError, Recover, prune_to_latency};
 use crate::analysis::{UnitRow, Units};
+use crate::cost::Costs;
 use crate::criteria::{Criterion, CriterionError, Scores};
 use crate::onnx::Model;
 use crate::plan::{self, Constraints, Plan, PlanError};
 use crate::record::{
     Baseline, LayerRow, ModelFile, PlanStep, PlanSummary, Pruned, Record, ScoreRow as RecordedScore, ScoreTable,
 };
-use crate::shapes::{InputShapes, ShapeError};
+use crate::shapes::{self, InputShapes, ShapeError};
 use crate::surgery::{self, SurgeryError};
 
 /// What is to be done with a model.
@@ -80,10 +81,9 @@ pub fn run<P: Calibrate + Recover + Measure + MeasureLatency + Keep>(
 ) -> Result<Model, JobError> {
     let first = *job.criteria.first().ok_or(JobError::NoCriterion)?;
     let units = Units::find(model, &job.shapes)?;
-    let total = units.costs.total();
     record.layers = units.rows(&model.graph).units.iter().map(|row| layer_row(row, &job.constraints)).collect();
     record.baseline = Some(Baseline {
-        file: ModelFile { parameters: Some(total.parameters), macs: total.macs, ..file_of(model) },
+        file: file_of(model, &job.shapes)?,
         accuracy: Some(ports.accuracy(model).map_err(at("measuring the baseline"))?),
     });
     keep(ports, record, None)?;
@@ -97,11 +97,17 @@ pub fn run<P: Calibrate + Recover + Measure + MeasureLatency + Keep>(
     }
     keep(ports, record, None)?;
 
-    let plan = choose(model, &units, job, &all[0], first, ports, record)?;
+    let plan = match choose(model, &units, job, &all[0], first, ports, record) {
+        Ok(plan) => plan,
+        Err(error) => {
+            keep(ports, record, None)?;
+            return Err(error);
+        }
+    };
     mark_removed(record, &plan);
     let cut = surgery::apply(model, &units, &plan)?;
     let mut pruned = Pruned {
-        file: ModelFile { parameters: Some(plan.after.parameters), macs: plan.after.macs, ..file_of(&cut) },
+        file: file_of(&cut, &job.shapes)?,
         after_cut: Some(ports.accuracy(&cut).map_err(at("measuring after the cut"))?),
         ..Pruned::default()
     };
@@ -122,7 +128,7 @@ pub fn run<P: Calibrate + Recover + Measure + MeasureLatency + Keep>(
         record.pruned = Some(pruned.clone());
         keep(ports, record, Some(&result))?;
     }
-    pruned.file = ModelFile { parameters: Some(plan.after.parameters), macs: plan.after.macs, ..file_of(&result) };
+    pruned.file = file_of(&result, &job.shapes)?;
     record.pruned = Some(pruned);
     record.latency = ports.latency(model, &result).map_err(at("timing"))?;
     check_target(record);
@@ -149,18 +155,26 @@ fn choose(
         }
         Target::LatencyReduction(percent) => {
             let ranking = plan::ranking(units, scores, &job.constraints)?;
-            let mut ignore = |_: &_| {};
-            let (plan, steps) = prune_to_latency(model, units, criterion.id(), &ranking, *percent, timer, &mut ignore)?;
-            summary.target_reduction_percent = Some(*percent);
-            summary.steps = steps
-                .iter()
-                .map(|step| PlanStep {
+            let mut steps = Vec::new();
+            let mut collect = |step: &BudgetStep| {
+                steps.push(PlanStep {
                     removed: step.removal.unit.clone(),
                     latency_ms: step.latency.candidate.median_ms,
                     latency_reduction_percent: step.latency.latency_reduction_percent,
-                })
-                .collect();
-            plan
+                });
+            };
+            let found = prune_to_latency(model, units, criterion.id(), &ranking, *percent, timer, &mut collect);
+            summary.target_reduction_percent = Some(*percent);
+            summary.steps = steps;
+            match found {
+                Ok((plan, _)) => plan,
+                Err(error) => {
+                    summary.target = Some(format!("latency reduction {percent} %"));
+                    summary.met = Some(false);
+                    record.plan = Some(summary);
+                    return Err(error.into());
+                }
+            }
         }
     };
     summary.target = Some(plan.target.clone());
@@ -201,12 +215,16 @@ fn at(stage: &'static str) -> impl FnOnce(PortError) -> JobError {
     move |source| JobError::Port { stage, source }
 }
 
-fn file_of(model: &Model) -> ModelFile {
-    ModelFile {
+/// What a model costs, counted on itself.
+fn file_of(model: &Model, shapes: &InputShapes) -> Result<ModelFile, JobError> {
+    let cost = Costs::count(&model.graph, &shapes::infer(&model.graph, shapes)?).total();
+    Ok(ModelFile {
+        path: None,
         digest: Some(model.digest().to_string()),
+        parameters: Some(cost.parameters),
+        macs: cost.macs,
         file_bytes: Some(model.to_bytes().len() as u64),
-        ..ModelFile::default()
-    }
+    })
 }
 
 /// A unit as the record keeps it; removable only in a way that the job allows.

@@ -162,12 +162,14 @@ pub fn named(units: &Units, names: &[String], constraints: &Constraints) -> Resu
 
 /// A plan for `removed`, with its predicted cost.
 pub fn of(units: &Units, criterion: Option<&str>, target: String, removed: Vec<PlannedRemoval>) -> Plan {
+    let gone =
+        removed.iter().filter_map(|planned| units.named(&planned.unit)).flat_map(|unit| unit.gone.iter().copied());
+    let gone = units.costs.of(&gone.collect());
     let before = units.costs.total();
-    let mut after = before;
-    for unit in removed.iter().filter_map(|planned| units.named(&planned.unit)) {
-        after.parameters -= unit.cost.parameters;
-        after.macs = after.macs.zip(unit.cost.macs).map(|(total, own)| total - own);
-    }
+    let after = Cost {
+        parameters: before.parameters - gone.parameters,
+        macs: before.macs.zip(gone.macs).map(|(total, gone)| total - gone),
+    };
     Plan {
         schema: PLAN_SCHEMA,
         model: units.model.clone(),

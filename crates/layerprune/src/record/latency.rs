@@ -6,6 +6,8 @@ use crate::stats;
 
 const RESAMPLES: usize = 2000;
 const FEWEST_SAMPLES: usize = 30;
+/// With fewer, the interval is narrower than the truth and nothing is concluded from it.
+const FEWEST_FOR_VERDICT: usize = 5;
 const LARGEST_MAD_PERCENT: f64 = 5.0;
 const LARGEST_DRIFT_PERCENT: f64 = 5.0;
 const LARGEST_OUTLIER_PERCENT: f64 = 5.0;
@@ -60,7 +62,7 @@ pub enum Verdict {
     Faster,
     /// The whole interval of the latency reduction is below zero.
     Slower,
-    /// The interval holds zero: no difference was shown.
+    /// The interval holds zero, or comes of fewer than five samples: no difference was shown.
     NotFaster,
 }
 
@@ -236,6 +238,7 @@ impl LatencyComparison {
             stats::ratio_of_medians_interval(after, before, RESAMPLES, seed).ok_or(LatencyError::NoSamples)?;
         let ratio = candidate_stats.median_ms / baseline_stats.median_ms;
         let reduction = [reduction_percent(high), reduction_percent(low)];
+        let samples = baseline_stats.samples.min(candidate_stats.samples);
         Ok(Self {
             engine: circumstances.engine,
             threads: circumstances.threads,
@@ -247,7 +250,7 @@ impl LatencyComparison {
             latency_reduction_interval: reduction,
             speedup: ratio.recip(),
             speedup_interval: [high.recip(), low.recip()],
-            verdict: Verdict::of(reduction),
+            verdict: Verdict::of(reduction, samples),
             warnings: Warning::of(&[(Side::Baseline, *baseline), (Side::Candidate, *candidate)]),
         })
     }
@@ -258,8 +261,10 @@ fn reduction_percent(ratio: f64) -> f64 {
 }
 
 impl Verdict {
-    fn of([low, high]: [f64; 2]) -> Self {
-        if low > 0.0 {
+    fn of([low, high]: [f64; 2], samples: usize) -> Self {
+        if samples < FEWEST_FOR_VERDICT {
+            Self::NotFaster
+        } else if low > 0.0 {
             Self::Faster
         } else if high < 0.0 {
             Self::Slower
@@ -421,10 +426,11 @@ mod tests {
 
     #[test]
     fn record_latency_verdict_needs_the_whole_interval() {
-        assert_eq!(Verdict::of([0.1, 2.0]), Verdict::Faster);
-        assert_eq!(Verdict::of([0.0, 2.0]), Verdict::NotFaster);
-        assert_eq!(Verdict::of([-2.0, -0.1]), Verdict::Slower);
-        assert_eq!(Verdict::of([-2.0, 0.0]), Verdict::NotFaster);
+        assert_eq!(Verdict::of([0.1, 2.0], 5), Verdict::Faster);
+        assert_eq!(Verdict::of([0.1, 2.0], 4), Verdict::NotFaster);
+        assert_eq!(Verdict::of([0.0, 2.0], 5), Verdict::NotFaster);
+        assert_eq!(Verdict::of([-2.0, -0.1], 5), Verdict::Slower);
+        assert_eq!(Verdict::of([-2.0, 0.0], 5), Verdict::NotFaster);
     }
 
     #[test]

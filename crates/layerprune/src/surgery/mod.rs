@@ -1,12 +1,13 @@
 //! Model + plan → a new model without what the plan removes. Knows no criteria.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::analysis::{Units, Way};
-use crate::graph::{GraphError, ValueId};
+use crate::analysis::{Units, Way, never_negative};
+use crate::graph::{Graph, GraphError, NodeId, ValueId};
 use crate::onnx::{Model, ModelDigest};
+use crate::ops::{Dim, Fact};
 use crate::plan::Plan;
-use crate::shapes::{self, InputShapes};
+use crate::shapes::{self, InputShapes, Shapes};
 
 /// Why a plan could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -61,14 +62,39 @@ pub fn apply(model: &Model, units: &Units, plan: &Plan) -> Result<Model, Surgery
         }
         graph.redirect(from, to);
     }
-    let newly_dead = graph.dead_nodes().difference(&dead).copied().collect();
-    graph.remove_nodes(&newly_dead);
-    let newly_unread = graph.unread_initializers().difference(&unread).copied().collect();
-    graph.remove_initializers(&newly_unread);
+    sweep(&mut graph, &dead, &unread);
+    graph.validate().map_err(SurgeryError::Invalid)?;
+    drop_idle_relus(&mut graph, units, plan);
+    sweep(&mut graph, &dead, &unread);
     graph.validate().map_err(SurgeryError::Invalid)?;
     let pruned = model.with_graph(graph);
     check_outputs(units, &pruned)?;
     Ok(pruned)
+}
+
+/// Removes nodes and initializers that nothing needs, but for those that nothing needed before.
+fn sweep(graph: &mut Graph, dead: &BTreeSet<NodeId>, unread: &BTreeSet<ValueId>) {
+    let newly_dead = graph.dead_nodes().difference(dead).copied().collect();
+    graph.remove_nodes(&newly_dead);
+    let newly_unread = graph.unread_initializers().difference(unread).copied().collect();
+    graph.remove_initializers(&newly_unread);
+}
+
+/// Bypasses the ReLUs of removed blocks that read what is never negative. That is looked up in the graph after all
+/// removals: one of them may have taken away what rectified another's entry.
+fn drop_idle_relus(graph: &mut Graph, units: &Units, plan: &Plan) {
+    let shapes = shapes_like(graph, units);
+    let non_negative = never_negative(graph, &shapes);
+    let uses = graph.uses();
+    for planned in &plan.removed {
+        let unit = units.named(&planned.unit);
+        let removal = unit.and_then(|unit| unit.removals.iter().find(|removal| removal.way == planned.way));
+        let Some(relu) = removal.and_then(|removal| removal.relu) else { continue };
+        let Some(input) = uses.producer(relu).and_then(|id| graph.node(id).input(0)) else { continue };
+        if non_negative.contains(&input) {
+            graph.redirect(relu, input);
+        }
+    }
 }
 
 fn redirects(units: &Units, plan: &Plan) -> Result<BTreeMap<ValueId, ValueId>, SurgeryError> {
@@ -84,25 +110,30 @@ fn redirects(units: &Units, plan: &Plan) -> Result<BTreeMap<ValueId, ValueId>, S
 }
 
 fn check_outputs(units: &Units, pruned: &Model) -> Result<(), SurgeryError> {
-    let graph = &pruned.graph;
-    let given: InputShapes = graph
-        .fed_inputs()
-        .filter_map(|port| {
-            let dims = units.shapes.fact(port.value).shape.as_ref()?;
-            let sizes: Option<Vec<usize>> = dims.iter().map(crate::ops::Dim::known).collect();
-            Some((graph.value_name(port.value).to_owned(), sizes?))
-        })
-        .collect();
-    let shapes = shapes::infer(graph, &given).expect("the shapes given are those that the inputs have");
-    for port in graph.outputs() {
+    let shapes = shapes_like(&pruned.graph, units);
+    for port in pruned.graph.outputs() {
         let (before, after) = (units.shapes.fact(port.value), shapes.fact(port.value));
-        if before.shape.is_some() && before.shape_text() != after.shape_text() {
+        let sizes = |fact: &Fact| fact.shape.as_ref().map(|dims| dims.iter().map(Dim::known).collect::<Vec<_>>());
+        if before.shape.is_some() && sizes(before) != sizes(after) {
             return Err(SurgeryError::OutputChanged {
-                output: graph.value_name(port.value).to_owned(),
+                output: pruned.graph.value_name(port.value).to_owned(),
                 before: before.shape_text(),
                 after: after.shape_text(),
             });
         }
     }
     Ok(())
+}
+
+/// Shapes of a cut graph for the same input shapes as before.
+fn shapes_like(graph: &Graph, units: &Units) -> Shapes {
+    let given: InputShapes = graph
+        .fed_inputs()
+        .filter_map(|port| {
+            let dims = units.shapes.fact(port.value).shape.as_ref()?;
+            let sizes: Option<Vec<usize>> = dims.iter().map(Dim::known).collect();
+            Some((graph.value_name(port.value).to_owned(), sizes?))
+        })
+        .collect();
+    shapes::infer(graph, &given).expect("the shapes given are those that the inputs have")
 }

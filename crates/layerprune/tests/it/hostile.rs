@@ -244,7 +244,8 @@ fn each_number(graph: &GraphProto, mut change: impl FnMut(GraphProto, &str, &mut
 #[test]
 fn extreme_numbers_in_attributes_shapes_and_inputs_never_panic() {
     let graph = zoo();
-    let units = |graph: GraphProto| Model::from_proto(model(graph)).map(|model| Units::find(&model, &Default::default()));
+    let units =
+        |graph: GraphProto| Model::from_proto(model(graph)).map(|model| Units::find(&model, &Default::default()));
     let barriers = units(graph.clone()).unwrap().unwrap().shapes.barriers().clone();
     assert!(barriers.is_empty(), "{barriers:?}");
     let mut panicked = BTreeSet::new();
@@ -473,7 +474,9 @@ fn the_top_message_names_the_file() {
         ]
     );
     assert_eq!(read("missing.onnx").to_string(), format!("cannot read `{}`", named("missing.onnx")));
-    assert!(matches!(read("missing.onnx"), OnnxError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound));
+    assert!(
+        matches!(read("missing.onnx"), OnnxError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    );
     let error = Model::read(folder.path()).unwrap_err();
     assert_eq!(error.to_string(), format!("cannot read `{}`", folder.path().display()));
     assert_eq!(chain(&error).len(), 2);
@@ -519,7 +522,10 @@ fn external_data_is_refused_wherever_it_is_not_what_the_tensor_says() {
         (&[("location", "")], "external data `` has no location".to_owned()),
         (&[("location", ".")], "external data `.` lies outside the model's folder".to_owned()),
         (&[("location", "../secret")], "external data `../secret` lies outside the model's folder".to_owned()),
-        (&[("location", "a/../../secret")], "external data `a/../../secret` lies outside the model's folder".to_owned()),
+        (
+            &[("location", "a/../../secret")],
+            "external data `a/../../secret` lies outside the model's folder".to_owned(),
+        ),
         (&[("location", &absolute)], format!("external data `{absolute}` lies outside the model's folder")),
         (
             &[("location", "none.bin")],
@@ -549,10 +555,7 @@ fn external_data_is_refused_wherever_it_is_not_what_the_tensor_says() {
             &[("location", "w.bin"), ("offset", "zero")],
             "external data `w.bin` has offset `zero`, which is no size".to_owned(),
         ),
-        (
-            &[("location", "w.bin"), ("length", "")],
-            "external data `w.bin` has length ``, which is no size".to_owned(),
-        ),
+        (&[("location", "w.bin"), ("length", "")], "external data `w.bin` has length ``, which is no size".to_owned()),
     ];
     for (entries, expected) in cases {
         assert_eq!(wrong(entries), format!("tensor `w`: {expected}"));
@@ -589,10 +592,8 @@ fn external_data_behind_a_link_out_of_the_folder_is_refused() {
 
 #[test]
 fn external_data_of_a_model_in_memory_is_refused() {
-    let tensor = TensorProto {
-        data_location: Some(DataLocation::External as i32),
-        ..initializer("w", &[4], &[0.0; 4])
-    };
+    let tensor =
+        TensorProto { data_location: Some(DataLocation::External as i32), ..initializer("w", &[4], &[0.0; 4]) };
     assert_eq!(
         fault(with_tensor(tensor)),
         ["tensor `w`: external data `` cannot be found for a model that is not read from a file"]
@@ -604,10 +605,8 @@ fn external_data_of_a_model_in_memory_is_refused() {
 fn tensors_that_claim_the_same_bytes_share_them() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("w.bin"), vec![0; 1 << 20]).unwrap();
-    let entry = |key: &str, value: &str| StringStringEntryProto {
-        key: Some(key.to_owned()),
-        value: Some(value.to_owned()),
-    };
+    let entry =
+        |key: &str, value: &str| StringStringEntryProto { key: Some(key.to_owned()), value: Some(value.to_owned()) };
     let tensor = |number: usize| TensorProto {
         raw_data: None,
         data_location: Some(DataLocation::External as i32),

@@ -9,7 +9,7 @@ use layerprune::plan::{self, Constraints, Plan};
 use layerprune::stats::SplitMix;
 use layerprune::surgery;
 use layerprune_infer::{Session, SessionOptions};
-use layerprune_testing::{bottleneck_net, mask, mobilenet_v1, mobilenet_v2, resnet, vgg};
+use layerprune_testing::{Builder, bottleneck_net, mask, mobilenet_v1, mobilenet_v2, resnet, vgg};
 use proptest::prelude::*;
 
 fn any_way() -> Constraints {
@@ -133,4 +133,53 @@ fn dropping_the_branch_of_a_down_sampling_block_keeps_its_projection() {
             "/layer2/layer2.0/relu2"
         ]
     );
+}
+
+/// A linear stem, a layer that rectifies, and a block behind it whose entry is rectified by that layer alone.
+#[test]
+fn a_relu_stays_where_another_removal_takes_what_rectified_its_entry() {
+    let mut net = Builder::new(7);
+    let x = net.input("input", &[3, 8, 8]);
+    let mut x = net.conv("/stem", &x, [3, 4], 3, 1, 1);
+    x = net.batch_norm("/stem.bn", &x, 4);
+    let mut mid = net.conv("/mid", &x, [4, 4], 3, 1, 1);
+    mid = net.node("Relu", "/mid/Relu", &[&mid], vec![]);
+    let branch = net.conv("/block/conv", &mid, [4, 4], 3, 1, 1);
+    let sum = net.node("Add", "/block/Add", &[&branch, &mid], vec![]);
+    let relu = net.node("Relu", "/block/Relu", &[&sum], vec![]);
+    let out = net.conv("/head", &relu, [4, 2], 1, 1, 1);
+    net.output(&out);
+    let model = net.build();
+    let units = Units::find(&model, &Default::default()).unwrap();
+    let cut_ops = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let plan = plan::named(&units, &names, &any_way()).unwrap();
+        let cut = surgery::apply(&model, &units, &plan).unwrap();
+        cut.graph.nodes().map(|(_, node)| node.op_type().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(cut_ops(&["block"]), ["Conv", "BatchNormalization", "Conv", "Relu", "Conv"]);
+    assert_eq!(cut_ops(&["mid", "block"]), ["Conv", "BatchNormalization", "Relu", "Conv"]);
+}
+
+#[test]
+fn the_predicted_cost_is_right_where_blocks_share_a_weight() {
+    let mut net = Builder::new(3);
+    let mut x = net.input("input", &[4, 8, 8]);
+    let shared = net.random("shared", &[4, 4, 3, 3], 0.3);
+    for block in 0..3 {
+        let pads = vec![layerprune_testing::ints("pads", &[1; 4])];
+        let y = net.node("Conv", &format!("/b{block}/Conv"), &[&x, &shared], pads);
+        x = net.node("Add", &format!("/b{block}/Add"), &[&y, &x], vec![]);
+    }
+    let out = net.conv("/head", &x, [4, 2], 1, 1, 1);
+    net.output(&out);
+    let model = net.build();
+    let units = Units::find(&model, &Default::default()).unwrap();
+    for count in 0..=3 {
+        let names: Vec<String> = (0..count).map(|block| format!("b{block}")).collect();
+        let plan = plan::named(&units, &names, &any_way()).unwrap();
+        let cut = surgery::apply(&model, &units, &plan).unwrap();
+        assert_eq!(Units::find(&cut, &Default::default()).unwrap().costs.total(), plan.after);
+        assert_eq!(plan.after.parameters, if count == 3 { 8 } else { 152 });
+    }
 }

@@ -50,7 +50,9 @@ fn models_of_other_exporters_survive() {
     match std::env::var_os("LAYERPRUNE_SHARED") {
         Some(folder) => {
             let entries = fs::read_dir(Path::new(&folder).join("models")).unwrap();
-            paths.extend(entries.map(|entry| entry.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "onnx")));
+            paths.extend(
+                entries.map(|entry| entry.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "onnx")),
+            );
         }
         None => println!("LAYERPRUNE_SHARED is not set: only the models of this repository were read"),
     }
@@ -373,7 +375,10 @@ fn overwriting_a_model_never_touches_the_data_that_it_reads() {
         own_files.push(files(folder.path()).into_iter().filter(|name| name.ends_with(".data")).collect::<Vec<_>>());
     }
     let (one, two) = ("model.onnx.data".to_owned(), "model.onnx.1.data".to_owned());
-    assert_eq!(own_files, [vec![one.clone()], vec![two.clone(), one.clone()], vec![two.clone(), one.clone()], vec![two, one]]);
+    assert_eq!(
+        own_files,
+        [vec![one.clone()], vec![two.clone(), one.clone()], vec![two.clone(), one.clone()], vec![two, one]]
+    );
 }
 
 #[test]

@@ -189,3 +189,52 @@ fn a_block_or_layer_without_effect_goes_and_leaves_the_outputs_as_they_were() {
         assert_eq!(cut.graph.node_count(), read("want").graph.node_count());
     }
 }
+
+#[test]
+fn a_layer_that_is_a_whole_side_of_a_sum_stays() {
+    let mut net = Builder::new(1);
+    let x = net.input("input", &[4, 8, 8]);
+    let stem = net.conv("/stem", &x, [4, 4], 3, 1, 1);
+    let (f, g) = (net.conv("/f", &stem, [4, 4], 3, 1, 1), net.conv("/g", &stem, [4, 4], 3, 1, 1));
+    let inner = net.node("Add", "/inner/Add", &[&stem, &f], vec![]);
+    let outer = net.node("Add", "/outer/Add", &[&inner, &g], vec![]);
+    let out = net.conv("/head", &outer, [4, 2], 1, 1, 1);
+    net.output(&out);
+    let verdicts = verdicts(&net.build());
+    assert!(
+        verdicts.contains(
+            &"g: ; it is one whole side of the sum `/outer/Add`, which would count its entry instead".to_owned()
+        ),
+        "{verdicts:?}"
+    );
+}
+
+#[test]
+fn squeeze_and_excitation_is_neither_tapped_nor_scored() {
+    let mut net = Builder::new(1);
+    let x = net.input("input", &[4, 8, 8]);
+    let y = net.conv("/a", &x, [4, 4], 3, 1, 1);
+    let squeezed = net.node("GlobalAveragePool", "/se/GlobalAveragePool", &[&y], vec![]);
+    let gate = net.conv("/se/fc", &squeezed, [4, 4], 1, 1, 1);
+    let gate = net.node("Sigmoid", "/se/Sigmoid", &[&gate], vec![]);
+    let gated = net.node("Mul", "/Mul", &[&y, &gate], vec![]);
+    let y = net.conv("/b", &gated, [4, 4], 3, 1, 1);
+    let out = net.conv("/head", &y, [4, 2], 1, 1, 1);
+    net.output(&out);
+    let units = Units::find(&net.build(), &Default::default()).unwrap();
+    let tapped: Vec<_> = units.units.iter().filter(|unit| unit.tapped).map(|unit| unit.name.as_str()).collect();
+    assert_eq!(tapped, ["a", "b"]);
+}
+
+#[test]
+fn names_of_units_are_unique_whatever_the_nodes_are_called() {
+    let mut net = Builder::new(1);
+    let mut x = net.input("input", &[4, 8, 8]);
+    for (place, name) in ["a/Conv", "a/Conv2", "a#2/Conv"].into_iter().enumerate() {
+        let weight = net.random(&format!("w{place}"), &[4, 4, 1, 1], 1.0);
+        x = net.node("Conv", name, &[&x, &weight], vec![]);
+    }
+    net.output(&x);
+    let units = Units::find(&net.build(), &Default::default()).unwrap();
+    assert_eq!(units.units.iter().map(|unit| unit.name.as_str()).collect::<Vec<_>>(), ["a", "a#2", "a#2#2"]);
+}

@@ -1,0 +1,315 @@
+//! Scores against numpy and PyTorch; generators and versions in fixtures/generate.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use half::f16;
+use layerprune::analysis::Units;
+use layerprune::criteria::{BatchNormScale, Criterion, CriterionError, Imprint, ScoreRow, Scores, WeightNorm};
+use layerprune::evidence::{ClassSums, Evidence, EvidenceError, ImprintCounts, TapCounts};
+use layerprune::graph::tensor;
+use layerprune::onnx::Model;
+use layerprune::proto::TensorProto;
+use layerprune::proto::tensor_proto::DataType;
+use layerprune::stats::SplitMix;
+use layerprune_testing::{Builder, resnet};
+use serde::Deserialize;
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden").join(name)
+}
+
+fn json<T: for<'de> Deserialize<'de>>(name: &str) -> T {
+    serde_json::from_str(&fs::read_to_string(golden(name)).unwrap()).unwrap()
+}
+
+fn units(model: &Model) -> Units {
+    Units::find(model, &Default::default()).unwrap()
+}
+
+fn score(criterion: &dyn Criterion, model: &Model) -> Result<Scores, CriterionError> {
+    Scores::of(criterion, &model.graph, &units(model), &Evidence::default())
+}
+
+fn close(found: f64, expected: f64, what: &str) {
+    assert!((found - expected).abs() <= 1e-9 * expected.abs().max(1.0), "{what}: {found} is not {expected}");
+}
+
+#[test]
+fn weight_norm_and_batch_norm_scale_agree_with_numpy() {
+    let model = Model::read(golden("criteria_net.onnx")).unwrap();
+    let golden: BTreeMap<String, BTreeMap<String, f64>> = json("criteria.json");
+    for criterion in [&WeightNorm as &dyn Criterion, &BatchNormScale] {
+        let scores = score(criterion, &model).unwrap();
+        let expected = &golden[criterion.id()];
+        let names: Vec<&str> = scores.rows.iter().map(|row| row.unit.as_str()).collect();
+        assert_eq!(names, ["basic", "bottleneck", "plain", "depthwise"], "the stem and the classifier have no score");
+        for row in &scores.rows {
+            close(row.score, expected[&row.unit], &format!("{} of {}", criterion.id(), row.unit));
+            assert_eq!((row.interval, row.accuracy.clone()), (None, None));
+        }
+    }
+}
+
+/// `model` with every floating-point tensor changed.
+fn converted(mut model: Model, change: impl Fn(&TensorProto, &[f32]) -> TensorProto) -> Model {
+    for value in model.graph.initializers().to_vec() {
+        let old = model.graph.initializer(value).unwrap().clone();
+        if let Ok(data) = tensor::to_f32(&old) {
+            model.graph.set_initializer(value, change(&old, &data));
+        }
+    }
+    model
+}
+
+#[test]
+fn half_precision_weights_score_as_the_numbers_they_hold() {
+    let model = Model::read(golden("criteria_net.onnx")).unwrap();
+    let rounded = converted(model.clone(), |old, data| {
+        let data: Vec<f32> = data.iter().map(|&x| f16::from_f32(x).to_f32()).collect();
+        tensor::with_f32(old, &tensor::shape(old).unwrap(), &data).unwrap()
+    });
+    let half = |typed: bool| {
+        converted(model.clone(), move |old, data| {
+            let bits: Vec<u16> = data.iter().map(|&x| f16::from_f32(x).to_bits()).collect();
+            let mut new =
+                TensorProto { dims: old.dims.clone(), data_type: Some(DataType::Float16 as i32), ..Default::default() };
+            if typed {
+                new.int32_data = bits.iter().map(|&x| i32::from(x)).collect();
+            } else {
+                new.raw_data = Some(bits.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>().into());
+            }
+            new
+        })
+    };
+    for criterion in [&WeightNorm as &dyn Criterion, &BatchNormScale] {
+        let expected = score(criterion, &rounded).unwrap().rows;
+        assert_ne!(expected, score(criterion, &model).unwrap().rows, "rounding shows");
+        assert_eq!(score(criterion, &half(false)).unwrap().rows, expected);
+        assert_eq!(score(criterion, &half(true)).unwrap().rows, expected);
+    }
+}
+
+#[test]
+fn batch_norm_scale_refuses_a_model_whose_batch_norms_are_folded() {
+    let mut net = Builder::new(1);
+    let mut x = net.input("input", &[4, 8, 8]);
+    for block in ["/one", "/two"] {
+        let y = net.conv(&format!("{block}/conv1"), &x, [4, 4], 3, 1, 1);
+        let y = net.node("Relu", &format!("{block}/relu"), &[&y], vec![]);
+        let y = net.conv(&format!("{block}/conv2"), &y, [4, 4], 3, 1, 1);
+        x = net.node("Add", &format!("{block}/Add"), &[&y, &x], vec![]);
+    }
+    let out = net.conv("/head", &x, [4, 2], 1, 1, 1);
+    net.output(&out);
+    let model = net.build();
+    assert_eq!(
+        score(&BatchNormScale, &model).unwrap_err().to_string(),
+        "criterion `batch-norm-scale` needs a batch norm behind the weights of every layer; 2 have none: one, two: \
+         the batch norms were probably folded into the convolutions when the model was exported"
+    );
+    assert_eq!(score(&WeightNorm, &model).unwrap().rows.len(), 2);
+}
+
+#[test]
+fn weights_that_are_no_numbers_have_no_score() {
+    let mut model = resnet(0, [3, 8, 8], 1, &[4], 2, 3);
+    let weight = model.graph.value_named("layer1.0.conv1.weight").unwrap();
+    let old = model.graph.initializer(weight).unwrap().clone();
+    let mut data = tensor::to_f32(&old).unwrap().into_owned();
+    data[0] = f32::NAN;
+    model.graph.set_initializer(weight, tensor::with_f32(&old, &tensor::shape(&old).unwrap(), &data).unwrap());
+    assert_eq!(
+        score(&WeightNorm, &model).unwrap_err().to_string(),
+        "criterion `weight-norm` gives `layer1.0` a score that is not finite: its weights hold NaN or infinity"
+    );
+}
+
+#[derive(Deserialize)]
+struct ImprintGolden {
+    seed: u64,
+    classes: usize,
+    embedding: usize,
+    train: usize,
+    test: usize,
+    taps: Vec<TapGolden>,
+}
+
+#[derive(Deserialize)]
+struct TapGolden {
+    shape: Vec<usize>,
+    strength: f64,
+    correct: u64,
+    gained: u64,
+    lost: u64,
+    score: f64,
+    interval: [f64; 2],
+    accuracy_interval: [f64; 2],
+}
+
+/// Features as the generator draws them: random numbers, more in the channels of the image's class.
+fn features(random: &mut SplitMix, labels: &[usize], tap: &TapGolden, classes: usize) -> Vec<f32> {
+    let area: usize = tap.shape[1..].iter().product();
+    let mut features = Vec::new();
+    for &label in labels {
+        for channel in 0..tap.shape[0] {
+            let more = if channel % classes == label { tap.strength } else { 0.0 };
+            features.extend((0..area).map(|_| (random.uniform() + more) as f32));
+        }
+    }
+    features
+}
+
+/// Calls `give` with the features of each batch of at most 16 images: tap, features, shape, labels.
+fn batches(
+    all: &[Vec<f32>],
+    taps: &[TapGolden],
+    labels: &[usize],
+    mut give: impl FnMut(usize, &[f32], &[usize], &[usize]),
+) {
+    for start in (0..labels.len()).step_by(16) {
+        let batch = start..labels.len().min(start + 16);
+        for (number, tap) in taps.iter().enumerate() {
+            let size: usize = tap.shape.iter().product();
+            let shape: Vec<usize> = [&[batch.len()], &tap.shape[..]].concat();
+            give(number, &all[number][batch.start * size..batch.end * size], &shape, &labels[batch.clone()]);
+        }
+    }
+}
+
+#[test]
+fn imprinted_classifiers_get_right_what_those_of_torch_do() {
+    let golden: ImprintGolden = json("imprint.json");
+    let train: Vec<usize> = (0..golden.train).map(|image| image % golden.classes).collect();
+    let test: Vec<usize> = (0..golden.test).map(|image| (3 * image + 1) % golden.classes).collect();
+    let mut random = SplitMix::new(golden.seed);
+    let (mut to_train, mut to_test) = (Vec::new(), Vec::new());
+    for tap in &golden.taps {
+        to_train.push(features(&mut random, &train, tap, golden.classes));
+        to_test.push(features(&mut random, &test, tap, golden.classes));
+    }
+    let mut sums = ClassSums::new(golden.taps.len(), golden.classes, golden.embedding);
+    batches(&to_train, &golden.taps, &train, |tap, features, shape, labels| {
+        if tap == 0 {
+            sums.add_labels(labels).unwrap();
+        }
+        sums.add(tap, features, shape, labels).unwrap();
+    });
+    let mut imprinted = sums.imprint().unwrap();
+    batches(&to_test, &golden.taps, &test, |tap, features, shape, labels| {
+        imprinted.classify(tap, features, shape, labels).unwrap();
+    });
+    let counts = imprinted.counts();
+    assert_eq!(counts.images, golden.test as u64);
+    for (found, expected) in counts.taps.iter().zip(&golden.taps) {
+        assert_eq!((found.correct, found.gained, found.lost), (expected.correct, expected.gained, expected.lost));
+    }
+
+    let model = resnet(0, [3, 8, 8], 1, &[4], 3, 4);
+    let evidence = Evidence { imprint: Some(counts) };
+    let scores = Scores::of(&Imprint, &model.graph, &units(&model), &evidence).unwrap();
+    assert_eq!(scores.rows.len(), 3);
+    assert!(scores.rows[2].score < 0.0, "the golden has a tap that loses accuracy");
+    for (row, expected) in scores.rows.iter().zip(&golden.taps) {
+        close(row.score, expected.score, "gain");
+        let [low, high] = row.interval.unwrap();
+        close(low, expected.interval[0], "lower end");
+        close(high, expected.interval[1], "upper end");
+        let accuracy = row.accuracy.clone().unwrap();
+        close(accuracy.percent, 100.0 * expected.correct as f64 / golden.test as f64, "accuracy");
+        close(accuracy.interval[0], expected.accuracy_interval[0], "lower end of the accuracy");
+        close(accuracy.interval[1], expected.accuracy_interval[1], "upper end of the accuracy");
+    }
+}
+
+#[test]
+fn a_class_without_an_image_cannot_be_imprinted() {
+    let mut sums = ClassSums::new(1, 3, 4);
+    sums.add_labels(&[0, 2]).unwrap();
+    sums.add(0, &[1.0, 2.0], &[2, 1], &[0, 2]).unwrap();
+    assert_eq!(
+        sums.imprint().unwrap_err().to_string(),
+        "class 1 has no training image, so nothing can be imprinted for it"
+    );
+}
+
+#[test]
+fn a_label_beyond_the_classes_is_an_error_wherever_it_comes() {
+    let message = "label 3 is out of range: there are 3 classes";
+    let mut sums = ClassSums::new(1, 3, 4);
+    assert_eq!(sums.add_labels(&[0, 3]).unwrap_err().to_string(), message);
+    assert_eq!(sums.add(0, &[1.0, 2.0], &[2, 1], &[0, 3]).unwrap_err().to_string(), message);
+    let mut sums = ClassSums::new(1, 3, 4);
+    sums.add_labels(&[0, 1, 2]).unwrap();
+    sums.add(0, &[1.0, 2.0, 3.0], &[3, 1], &[0, 1, 2]).unwrap();
+    let mut imprinted = sums.imprint().unwrap();
+    assert_eq!(imprinted.classify(0, &[1.0], &[1, 1], &[3]).unwrap_err().to_string(), message);
+}
+
+#[test]
+fn a_tap_that_changes_its_shape_is_an_error_in_both_passes() {
+    let message = "tap 0 gave embeddings of 3 numbers after 2";
+    let mut sums = ClassSums::new(1, 1, 4);
+    sums.add_labels(&[0]).unwrap();
+    sums.add(0, &[1.0, 2.0], &[1, 2], &[0]).unwrap();
+    assert_eq!(sums.add(0, &[1.0; 3], &[1, 3], &[0]).unwrap_err().to_string(), message);
+    let mut imprinted = sums.imprint().unwrap();
+    assert_eq!(imprinted.classify(0, &[1.0; 3], &[1, 3], &[0]).unwrap_err().to_string(), message);
+}
+
+#[test]
+fn features_that_are_no_numbers_are_never_right() {
+    let mut sums = ClassSums::new(1, 2, 4);
+    sums.add_labels(&[0, 1]).unwrap();
+    sums.add(0, &[1.0, 0.0, 0.0, 1.0], &[2, 2], &[0, 1]).unwrap();
+    let mut imprinted = sums.imprint().unwrap();
+    imprinted.classify(0, &[f32::NAN, 0.0, 1.0, 0.0], &[2, 2], &[0, 0]).unwrap();
+    assert_eq!(imprinted.counts().taps[0].correct, 1);
+}
+
+#[test]
+fn imprinting_without_images_or_at_other_taps_is_refused() {
+    let model = resnet(0, [3, 8, 8], 1, &[4], 3, 4);
+    let with =
+        |imprint| Scores::of(&Imprint, &model.graph, &units(&model), &Evidence { imprint }).unwrap_err().to_string();
+    let no_images = "criterion `imprint` needs labelled images";
+    assert_eq!(with(None), no_images);
+    assert_eq!(with(Some(ImprintCounts { images: 0, taps: vec![TapCounts::default(); 3] })), no_images);
+    assert_eq!(
+        with(Some(ImprintCounts { images: 1, taps: vec![TapCounts::default(); 2] })),
+        "criterion `imprint` needs evidence of 3 taps, 2 were given"
+    );
+}
+
+fn scores(rows: &[(f64, Option<[f64; 2]>)]) -> Scores {
+    let model = resnet(0, [3, 8, 8], 1, &[4], 1, 2);
+    let row = |(number, &(score, interval)): (usize, &(f64, Option<[f64; 2]>))| ScoreRow {
+        unit: number.to_string(),
+        score,
+        interval,
+        accuracy: None,
+    };
+    let rows = rows.iter().enumerate().map(row).collect();
+    Scores { schema: 1, model: model.digest(), criterion: "test".to_owned(), rows }
+}
+
+#[test]
+fn a_score_is_tied_with_the_next_higher_one_where_their_intervals_overlap() {
+    let tied = scores(&[(5.0, Some([4.0, 6.0])), (-1.0, Some([-2.0, 0.5])), (1.0, Some([0.5, 1.5])), (9.0, None)]);
+    assert_eq!(tied.ties(), [false, true, false, false]);
+    let exact = scores(&[(2.0, None), (1.0, None), (2.0, None), (3.0, None)]);
+    assert_eq!(exact.ties(), [true, false, false, false]);
+    assert!(scores(&[]).ties().is_empty());
+}
+
+#[test]
+fn scores_survive_json() {
+    let model = Model::read(golden("criteria_net.onnx")).unwrap();
+    let plain = score(&WeightNorm, &model).unwrap();
+    let text = serde_json::to_string(&plain).unwrap();
+    assert!(!text.contains("interval"), "{text}");
+    assert_eq!(serde_json::from_str::<Scores>(&text).unwrap(), plain);
+    let full = scores(&[(0.1 + 0.2, Some([-0.1, 1e-300]))]);
+    assert_eq!(serde_json::from_str::<Scores>(&serde_json::to_string(&full).unwrap()).unwrap(), full);
+}
