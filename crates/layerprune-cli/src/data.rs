@@ -4,11 +4,12 @@ use anyhow::{Context, Result};
 use layerprune::onnx::Model;
 use layerprune::proto::tensor_shape_proto::dimension;
 use layerprune::proto::type_proto;
+use layerprune::record::Proportion;
 use layerprune_data::{Augment, BatchOptions, Batches, DataSpec, Dataset, OpenOptions, Preprocess, Split};
 use layerprune_infer::{Session, SessionOptions, evaluate};
 
 use crate::args::{DataArgs, Global, Part};
-use crate::{Usage, demo, interrupt, progress};
+use crate::{CannotBeDone, Usage, demo, interrupt, progress};
 
 /// Images of a training step or an inference call, where nothing else is asked for.
 pub(crate) const BATCH: usize = 64;
@@ -23,6 +24,8 @@ pub(crate) struct Data {
     /// What choices are made on.
     pub(crate) held_out: Dataset,
     pub(crate) preprocess: Preprocess,
+    /// Why the normalisation that was taken cannot be relied on, where it cannot.
+    doubt: Option<String>,
     spec: DataSpec,
     options: OpenOptions,
     seed: u64,
@@ -48,6 +51,8 @@ pub(crate) fn open(args: &DataArgs, model: &Model, trained: bool, global: &Globa
     let whole = split(&spec, Split::Train, &options)?;
     let (train, held_out) = whole.hold_out(args.held_out, global.seed())?;
     expect_fit(model, &spec, train.image_shape(), args.gray_to_rgb)?;
+    expect_classes(model, &spec, &train, global)?;
+    let mut doubt = None;
     let preprocess = match (args.normalize.as_deref(), &spec, trained.then_some(model)) {
         (Some("none"), ..) => Preprocess::default(),
         (Some(text), ..) => {
@@ -55,16 +60,28 @@ pub(crate) fn open(args: &DataArgs, model: &Model, trained: bool, global: &Globa
         }
         (None, DataSpec::Demo, _) => demo::preprocess(),
         (None, _, None) => Preprocess::default(),
-        (None, _, Some(model)) => choose(model, &train, args.gray_to_rgb, global)?,
+        (None, _, Some(model)) => {
+            let (chosen, unclear) = choose(model, &train, args.gray_to_rgb, global)?;
+            doubt = unclear;
+            chosen
+        }
     };
     let preprocess = Preprocess { gray_to_rgb: args.gray_to_rgb, ..preprocess };
     preprocess.output_shape(train.image_shape()).with_context(|| {
         Usage(format!("`--normalize {}` does not fit the images", args.normalize.as_deref().unwrap_or("none")))
     })?;
-    Ok(Data { source: spec.to_string(), train, held_out, preprocess, spec, options, seed: global.seed() })
+    Ok(Data { source: spec.to_string(), train, held_out, preprocess, doubt, spec, options, seed: global.seed() })
 }
 
 impl Data {
+    /// Refuses to go on with a normalisation that was taken although no other is clearly worse than it.
+    pub(crate) fn expect_clear_normalisation(&self) -> Result<()> {
+        match &self.doubt {
+            Some(doubt) => Err(CannotBeDone(doubt.clone()).into()),
+            None => Ok(()),
+        }
+    }
+
     /// The test set, which no choice is made on.
     pub(crate) fn test(&self) -> Result<Dataset> {
         split(&self.spec, Split::Test, &self.options)
@@ -129,6 +146,29 @@ fn expect_fit(model: &Model, spec: &DataSpec, [channels, height, width]: [usize;
     Err(Misfit { taken: taken.join("x"), data: spec.to_string(), found }.into())
 }
 
+/// Refuses folders that are not the model's classes: labels count folders in sorted order, so they would be shifted.
+fn expect_classes(model: &Model, spec: &DataSpec, train: &Dataset, global: &Global) -> Result<()> {
+    let scored = layerprune::shapes::infer(&model.graph, &Default::default()).ok().and_then(|shapes| {
+        let output = model.graph.outputs().first()?;
+        let dims = shapes.fact(output.value).shape.as_ref()?;
+        dims.iter().skip(1).try_fold(1_usize, |product, dim| product.checked_mul(dim.known()?))
+    });
+    let found = train.classes().len();
+    match (scored, spec) {
+        (Some(scored), DataSpec::ImageFolder(path)) if scored != found => Err(CannotBeDone(format!(
+            "the model scores {scored} classes, `{}` has {found} folders: labels count the folders in sorted order, so \
+             they would stand for other classes",
+            path.display()
+        ))
+        .into()),
+        (Some(scored), _) if scored > found => {
+            progress::note(global, &format!("the model scores {scored} classes, the data has {found}"));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
 fn size(text: &str) -> Result<[u32; 2]> {
     let number = |text: &str| text.trim().parse::<u32>().ok().filter(|&size| size > 0);
     let sizes = match text.split_once('x') {
@@ -139,7 +179,7 @@ fn size(text: &str) -> Result<[u32; 2]> {
 }
 
 /// Tries each named normalisation on some training images and takes the best.
-fn choose(model: &Model, train: &Dataset, gray_to_rgb: bool, global: &Global) -> Result<Preprocess> {
+fn choose(model: &Model, train: &Dataset, gray_to_rgb: bool, global: &Global) -> Result<(Preprocess, Option<String>)> {
     let classes = train.classes().len().max(1);
     let smallest = train.class_counts().into_iter().min().unwrap_or(0);
     let images = train.balanced(TRIAL.div_ceil(classes).min(smallest).max(1), global.seed())?;
@@ -162,16 +202,18 @@ fn choose(model: &Model, train: &Dataset, gray_to_rgb: bool, global: &Global) ->
     }
     let best = tried.iter().rev().max_by(|a, b| a.2.total_cmp(&b.2)).context("no normalisation fits the images")?;
     let all: Vec<String> = tried.iter().map(|(name, _, top1)| format!("{name} {top1:.1} %")).collect();
-    progress::note(
-        global,
-        &format!(
-            "normalisation: `{}`, under which the model is right most often on {} training images ({}); `--normalize` sets it",
-            best.0,
-            images.len(),
-            all.join(", ")
-        ),
+    let (all, count) = (all.join(", "), images.len() as u64);
+    let seen = Proportion::of((best.2 * count as f64 / 100.0).round() as u64, count);
+    let doubt = (seen.interval[0] <= 100.0 / classes as f64).then(|| {
+        format!("the model is near chance under every normalisation ({all}), so the right one cannot be told; give `--normalize`")
+    });
+    let taken = format!(
+        "normalisation: `{}`, under which the model is right most often on {count} training images ({all}); `--normalize` sets it",
+        best.0
     );
-    Ok(best.1.clone())
+    let unclear = if doubt.is_some() { ", but near chance under all of them" } else { "" };
+    progress::note(global, &format!("{taken}{unclear}"));
+    Ok((best.1.clone(), doubt))
 }
 
 /// The engine with the threads asked for, else all cores.

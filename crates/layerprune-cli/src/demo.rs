@@ -29,7 +29,7 @@ pub(crate) fn dataset(split: Split) -> Result<Dataset> {
         Split::Test => TEST,
     };
     let images = idx::parse_images(images)?;
-    let labels = idx::parse_labels(labels)?.into_iter().map(usize::from).collect();
+    let labels = idx::parse_labels(labels)?;
     let classes = CLASSES.map(str::to_owned).to_vec();
     Ok(Dataset::from_u8(images.pixels, [images.height, images.width, 1], labels, classes)?)
 }

@@ -7,9 +7,9 @@ use layerprune_infer::InferError;
 use layerprune_train::CheckpointError;
 
 use crate::data::Misfit;
+use crate::progress;
 
 /// Prints the chain of causes and a hint.
-#[allow(clippy::print_stderr, reason = "errors go to standard error")]
 pub(crate) fn print(error: &anyhow::Error) {
     let mut text = format!("error: {error}");
     let mut last = error.to_string();
@@ -19,9 +19,9 @@ pub(crate) fn print(error: &anyhow::Error) {
         }
         last = cause;
     }
-    eprintln!("{text}");
-    if let Some(hint) = error.chain().find_map(|cause| hint_for(cause)) {
-        eprintln!("hint: {hint}");
+    progress::error_line(&text);
+    if let Some(hint) = error.chain().find_map(hint_for) {
+        progress::error_line(&format!("hint: {hint}"));
     }
 }
 

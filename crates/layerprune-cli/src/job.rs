@@ -14,7 +14,7 @@ use layerprune::record::{
 };
 use layerprune::report;
 use layerprune_data::Dataset;
-use layerprune_train::Settings;
+use layerprune_train::{CheckpointError, Settings};
 
 use crate::args::Global;
 use crate::commands::{eval, prune};
@@ -24,6 +24,9 @@ use crate::output::{Align, table, write_file};
 use crate::recipe::Recipe;
 use crate::training::{self, Run};
 use crate::{CannotBeDone, data, interrupt, model, progress, scoring};
+
+/// What a job has done so far; the results of an earlier job stay until this one is finished.
+const PARTIAL: [&str; 2] = ["pruned.partial.onnx", "record.partial.json"];
 
 /// What a job left behind.
 pub(crate) struct Finished {
@@ -47,14 +50,19 @@ pub(crate) fn run(recipe: &Recipe, model: &Model, name: &str, global: &Global) -
     let criteria = scoring::criteria(&recipe.score.criteria)?;
     let settings = training::settings(&recipe.setting_args(), recipe.recover.learning_rate, global.seed())?;
     let job = Job { criteria, target, constraints, shapes: Default::default() };
-    write_file(&folder.join("recipe.toml"), &toml::to_string(recipe)?)?;
     let mut record = start_record(recipe, model, name, &data, &test);
     let criteria = job.criteria.clone();
     let mut ports = Ports { recipe, data: &data, test, criteria, settings, folder: folder.clone(), global };
-    pipeline::run(model, &job, &mut ports, &mut record).map_err(unwrap_interrupt)?;
+    let result = pipeline::run(model, &job, &mut ports, &mut record).map_err(unwrap_interrupt)?;
+    result.write(folder.join("pruned.onnx"))?;
+    write_file(&folder.join("record.json"), &record.to_json())?;
+    write_file(&folder.join("recipe.toml"), &toml::to_string(recipe)?)?;
     write_file(&folder.join("report.html"), &report::html(&record))?;
     write_file(&folder.join("report.md"), &report::markdown(&record))?;
     ports.finetuning().forget();
+    for name in PARTIAL {
+        let _ = std::fs::remove_file(folder.join(name));
+    }
     Ok(Finished { record, folder })
 }
 
@@ -138,7 +146,20 @@ impl Recover for Ports<'_> {
         if self.recipe.recover.epochs == 0 {
             return Ok(None);
         }
-        Ok(Some(self.finetuning().train(model)?))
+        let run = self.finetuning();
+        match run.train(model) {
+            // A target that is measured may choose other layers the second time.
+            Err(error)
+                if error
+                    .chain()
+                    .any(|cause| matches!(cause.downcast_ref(), Some(CheckpointError::OtherModel { .. }))) =>
+            {
+                progress::note(self.global, "the checkpoint is of another cut; fine-tuning begins anew");
+                run.forget();
+                Ok(Some(run.train(model)?))
+            }
+            trained => Ok(Some(trained?)),
+        }
     }
 }
 
@@ -161,9 +182,9 @@ impl Measure for Ports<'_> {
 impl Keep for Ports<'_> {
     fn keep(&mut self, record: &Record, model: Option<&Model>) -> Result<(), PortError> {
         if let Some(model) = model {
-            model.write(self.folder.join("pruned.onnx"))?;
+            model.write(self.folder.join(PARTIAL[0]))?;
         }
-        write_file(&self.folder.join("record.json"), &record.to_json())?;
+        write_file(&self.folder.join(PARTIAL[1]), &record.to_json())?;
         if interrupt::asked() { Err(interrupted().into()) } else { Ok(()) }
     }
 }

@@ -1,5 +1,7 @@
 //! Progress bars and notes, on standard error.
 
+use std::io::{self, Write};
+
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::Global;
@@ -21,9 +23,11 @@ pub(crate) fn bar(global: &Global, what: &str, length: u64) -> ProgressBar {
 /// A line on standard error, unless `--quiet`.
 pub(crate) fn note(global: &Global, text: &str) {
     if !global.quiet {
-        #[allow(clippy::print_stderr, reason = "notes go to standard error")]
-        {
-            eprintln!("{text}");
-        }
+        error_line(text);
     }
+}
+
+/// A line on standard error; nobody reading it any more is no fault.
+pub(crate) fn error_line(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }

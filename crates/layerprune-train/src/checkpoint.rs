@@ -1,7 +1,7 @@
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use layerprune::files;
 use layerprune::onnx::{Model, ModelDigest};
 use serde::{Deserialize, Serialize};
 
@@ -184,21 +184,10 @@ impl Checkpoint {
     /// [`CheckpointError::Write`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), CheckpointError> {
         let path = path.as_ref();
-        let fail = |source| CheckpointError::Write { path: path.to_owned(), source };
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.part", std::process::id()));
-        let part = path.with_file_name(name);
-        let written = self.write_to(&part).and_then(|()| fs::rename(&part, path));
-        if written.is_err() {
-            let _ = fs::remove_file(&part);
-        }
-        written.map_err(fail)
-    }
-
-    fn write_to(&self, part: &Path) -> std::io::Result<()> {
-        let mut file = File::create(part)?;
-        file.write_all(&self.to_bytes()?)?;
-        file.sync_all()
+        let bytes = self.to_bytes();
+        bytes
+            .and_then(|bytes| files::replace(path, &bytes))
+            .map_err(|source| CheckpointError::Write { path: path.to_owned(), source })
     }
 
     fn to_bytes(&self) -> std::io::Result<Vec<u8>> {

@@ -203,7 +203,7 @@ impl Imprinted {
         for ((image, &label), before) in images.zip(&mut self.right_before) {
             pooling.pool(image, &mut embedding);
             finite(tap, &embedding)?;
-            let right = nearest(weights, &embedding) == Some(label);
+            let right = nearest(weights, &embedding) == label;
             let counts = &mut self.counts[tap];
             counts.correct += u64::from(right);
             counts.gained += u64::from(right && !*before);
@@ -224,17 +224,16 @@ fn finite(tap: usize, embedding: &[f32]) -> Result<(), EvidenceError> {
     if embedding.iter().all(|x| x.is_finite()) { Ok(()) } else { Err(EvidenceError::NotFinite { tap }) }
 }
 
-/// The class whose weight vector has the largest inner product with `embedding`; the first of equals, and none where the
-/// embedding holds no numbers.
-fn nearest(weights: &[f32], embedding: &[f32]) -> Option<usize> {
-    let mut best: Option<(usize, f32)> = None;
+/// The class whose weight vector has the largest inner product with `embedding`; the first of equals.
+fn nearest(weights: &[f32], embedding: &[f32]) -> usize {
+    let mut best = (0, f32::NEG_INFINITY);
     for (class, weight) in weights.chunks_exact(embedding.len()).enumerate() {
         let similarity: f32 = weight.iter().zip(embedding).map(|(w, x)| w * x).sum();
-        if !similarity.is_nan() && best.is_none_or(|(_, most)| similarity > most) {
-            best = Some((class, similarity));
+        if similarity > best.1 {
+            best = (class, similarity);
         }
     }
-    best.map(|(class, _)| class)
+    best.0
 }
 
 /// Adaptive average pooling of C×H×W maps to C×d×d, d = √(N / C) rounded, at least 1 and at most the map.

@@ -40,7 +40,8 @@ pub(crate) fn run(args: &PruneArgs, global: &Global) -> Result<()> {
             let (name, reason) = (planned.unit.clone(), "it is protected".to_owned());
             return Err(PlanError::Fixed { name, reason }.into());
         }
-        (plan, None)
+        let counted = plan::of(&units, plan.criterion.as_deref(), plan.target.clone(), plan.removed.clone());
+        (Plan { model: plan.model, ..counted }, None)
     } else if !args.what.remove.is_empty() {
         let names = expand(&units, &args.what.remove, &constraints)?;
         (plan::named(&units, &names, &constraints)?, None)
@@ -161,7 +162,7 @@ fn text(outcome: &Outcome, units: &Units) -> String {
             .named(&planned.unit)
             .and_then(|unit| unit.removals.iter().find(|removal| removal.way == planned.way))
             .is_some_and(|removal| removal.exact);
-        let note = if exact { "" } else { " (not exact: what follows must be fine-tuned)" };
+        let note = if exact { "" } else { " (plain layer: what follows sees inputs of another kind)" };
         text.push_str(&format!("  {}{note}\n", planned.unit));
     }
     let percent = |before: u64, after: u64| -100.0 * (before as f64 - after as f64) / before.max(1) as f64;
@@ -174,7 +175,12 @@ fn text(outcome: &Outcome, units: &Units) -> String {
         text.push_str(&super::latency::line(latency));
     }
     match &outcome.output {
-        Some(path) => text.push_str(&format!("written: {path}\n")),
+        Some(path) => {
+            text.push_str(&format!("written: {path}\n"));
+            if !plan.removed.is_empty() {
+                text.push_str("its accuracy has changed: `recalibrate` or `finetune` it, then `eval`\n");
+            }
+        }
         None => text.push_str("dry run: nothing was written\n"),
     }
     text

@@ -9,6 +9,7 @@ pub(crate) fn run(args: &RecalibrateArgs, global: &Global) -> Result<()> {
     expect_writable(&args.output)?;
     let model = model::read(&args.model)?;
     let data = data::open(&args.data, &model, true, global)?;
+    data.expect_clear_normalisation()?;
     let Some(recalibrated) = training::recalibrate(&model, &data, args.samples, global)? else {
         return Err(CannotBeDone(
             "the model has no batch norms; they were probably folded when it was exported".to_owned(),

@@ -1,5 +1,5 @@
 use anyhow::Result;
-use layerprune::analysis::Units;
+use layerprune::analysis::{Units, Way};
 use layerprune::criteria::{self, Scores};
 
 use crate::args::{Global, ScoreArgs};
@@ -44,8 +44,12 @@ pub(crate) fn text(scores: &Scores, units: &Units) -> String {
             let spread = row.interval.map(|[low, high]| format!(" ± {:.2}", (high - low) / 2.0)).unwrap_or_default();
             let mut cells = vec![row.unit.clone(), format!("{:.4}{spread}", row.score), rank[place].to_string()];
             cells.push(if ties[place] { "≈ next".to_owned() } else { String::new() });
-            let removable = units.named(&row.unit).is_some_and(|unit| unit.reason.is_none());
-            cells.push(if removable { "yes" } else { "no" }.to_owned());
+            let way = units.named(&row.unit).and_then(|unit| unit.removals.first()).map(|removal| removal.way);
+            cells.push(match way {
+                Some(Way::Bypass) => "yes".to_owned(),
+                Some(Way::DropBranch) => "branch only".to_owned(),
+                None => "no".to_owned(),
+            });
             if let Some(accuracy) = &row.accuracy {
                 let [low, high] = accuracy.interval;
                 let bar = "█".repeat((24.0 * accuracy.percent / largest.max(1.0)).round() as usize);

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::args::{Global, VerifyArgs};
 use crate::output::{self, Align, table};
-use crate::{CannotBeDone, data, model};
+use crate::{CannotBeDone, data, interrupt, model};
 
 #[derive(Serialize)]
 struct Verdict {
@@ -22,6 +22,9 @@ pub(crate) fn run(args: &VerifyArgs, global: &Global) -> Result<()> {
     let bound = bind_shapes(sessions[0].inputs(), &shapes, None)?;
     let mut worst: Vec<OutputDifference> = Vec::new();
     for sample in 0..args.samples {
+        if interrupt::asked() {
+            return Err(CannotBeDone("interrupted".to_owned()).into());
+        }
         let inputs = random_inputs(sessions[0].inputs(), &bound, global.seed().wrapping_add(sample));
         let found = compare(&sessions[0], &sessions[1], &inputs)?;
         if worst.is_empty() {

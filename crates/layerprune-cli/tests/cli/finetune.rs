@@ -125,7 +125,9 @@ fn gray_images_for_a_model_of_three_channels_are_refused_until_told_to_be_copied
     hint: `--resize HxW` changes the size of images, `--gray-to-rgb` makes three channels of one
     "#);
     place.ok("eval net.onnx --data idx:data --normalize none --gray-to-rgb");
-    place.ok("finetune net.onnx --data idx:data --gray-to-rgb --epochs 1 --batch-size 16 -o tuned.onnx");
+    place.ok(
+        "finetune net.onnx --data idx:data --normalize none --gray-to-rgb --epochs 1 --batch-size 16 -o tuned.onnx",
+    );
 }
 
 #[test]
@@ -150,13 +152,20 @@ fn settings_that_cannot_train_are_wrong_usage() {
         ("--normalize 0.5,0.5/1,1", "mean"),
     ];
     for (flags, named) in cases {
-        let done = place.run(&format!("finetune net.onnx --data idx:data --normalize=none {flags} -o tuned.onnx"));
-        let done = match flags.starts_with("--normalize") {
-            true => place.run(&format!("finetune net.onnx --data idx:data {flags} -o tuned.onnx")),
-            false => done,
-        };
+        let normalize = if flags.starts_with("--normalize") { "" } else { "--normalize none" };
+        let done = place.run(&format!("finetune net.onnx --data idx:data {normalize} {flags} -o tuned.onnx"));
         done.fails(2, &["error: ", named]);
         assert!(!done.stderr.contains("panicked"), "{done}");
+    }
+    assert_eq!(place.names(), ["data", "net.onnx"]);
+}
+
+#[test]
+fn a_model_that_no_normalisation_suits_is_trained_on_only_with_one_given() {
+    let place = Place::with_data(&nets::residual());
+    for command in ["finetune net.onnx --epochs 1 --batch-size 16", "recalibrate net.onnx"] {
+        let done = place.run(&format!("{command} --data idx:data -o tuned.onnx"));
+        done.fails(1, &["error: the model is near chance under every normalisation (none ", "; give `--normalize`"]);
     }
     assert_eq!(place.names(), ["data", "net.onnx"]);
 }

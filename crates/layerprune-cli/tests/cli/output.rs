@@ -74,9 +74,9 @@ fn quiet_says_nothing_on_standard_error_when_all_goes_well() {
         "score net.onnx --data idx:data",
         "prune net.onnx --data idx:data --layers 1 -o pruned.onnx",
         "prune deep.onnx --criterion weight-norm --latency-reduction 0.0001 -o pruned.onnx",
-        "finetune net.onnx --data idx:data --epochs 1 --batch-size 16 -o tuned.onnx",
+        "finetune net.onnx --data idx:data --normalize none --epochs 1 --batch-size 16 -o tuned.onnx",
         "train net.onnx --data idx:data --epochs 1 --batch-size 16 -o tuned.onnx",
-        "recalibrate net.onnx --data idx:data -o new.onnx",
+        "recalibrate net.onnx --data idx:data --normalize none -o new.onnx",
         "eval net.onnx --data idx:data",
         "latency net.onnx --samples 5 --warm-up 0",
         "verify net.onnx net.onnx",
@@ -95,9 +95,11 @@ fn quiet_says_nothing_on_standard_error_when_all_goes_well() {
 #[test]
 fn nothing_is_coloured_where_no_terminal_is() {
     let place = Place::with_data(&nets::residual());
-    for command in
-        ["--help", "inspect net.onnx", "finetune net.onnx --data idx:data --epochs 1 --batch-size 16 -o t.onnx"]
-    {
+    for command in [
+        "--help",
+        "inspect net.onnx",
+        "finetune net.onnx --data idx:data --normalize none --epochs 1 --batch-size 16 -o t.onnx",
+    ] {
         let done = place.ok(command);
         assert!(!done.stdout.contains('\u{1b}') && !done.stderr.contains(['\u{1b}', '\r']), "{done}");
     }

@@ -27,6 +27,7 @@ fn a_named_block_goes_and_the_rest_stays() {
     parameters: 2.8 k → 2.5 k (-10.8 %)
     MACs: 72.0 k → 53.5 k (-25.6 %)
     written: pruned.onnx
+    its accuracy has changed: `recalibrate` or `finetune` it, then `eval`
     "#);
     assert_eq!(layers(&place, "pruned.onnx"), ["conv1", "layer1.0", "layer2.0", "layer2.1", "fc"]);
 }
@@ -67,10 +68,11 @@ fn a_layer_of_a_chain_goes_with_a_note_that_it_is_not_exact() {
     exit status: 0
     ----- stdout
     removed 1 layer:
-      features.1 (not exact: what follows must be fine-tuned)
+      features.1 (plain layer: what follows sees inputs of another kind)
     parameters: 4.4 k → 3.8 k (-13.5 %)
     MACs: 106.0 k → 69.2 k (-34.8 %)
     written: pruned.onnx
+    its accuracy has changed: `recalibrate` or `finetune` it, then `eval`
     "#);
     assert_eq!(layers(&place, "pruned.onnx").len(), layers(&place, "net.onnx").len() - 1);
 }

@@ -48,6 +48,8 @@ impl Graph {
         self.initializers.retain(|value| !values.contains(value));
         self.inputs.retain(|port| !values.contains(&port.value));
         self.declared.retain(|port| !values.contains(&port.value));
+        let names: BTreeSet<&str> = values.iter().map(|&value| self.values[value.index()].name.as_str()).collect();
+        self.rest.quantization_annotation.retain(|annotation| !names.contains(annotation.tensor_name()));
         for value in values {
             self.values[value.index()].initializer = None;
         }

@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "cannot write `{}`: the model without its large tensors takes 3026 bytes, one file holds 2000",
+                "cannot write `{}`: the model without its large tensors takes 3023 bytes, one file holds 2000",
                 path.display()
             )
         );

@@ -22,14 +22,14 @@ pub struct BudgetStep {
 pub enum BudgetError {
     /// All that may go is gone.
     #[error(
-        "a latency reduction of {asked} % cannot be met: with all {removed} removable layers gone it is {reached:.1} %"
+        "a latency reduction of {asked} % cannot be met: with all {removed} removable layers gone it is at least {reached:.1} %"
     )]
     OutOfReach {
         /// What was asked for, in percent.
         asked: f64,
         /// How many layers were removed.
         removed: usize,
-        /// What that bought, in percent.
+        /// What that bought at least (the lower end of the interval), in percent.
         reached: f64,
     },
     /// A cut failed.
@@ -70,6 +70,6 @@ pub fn prune_to_latency(
             return Ok((plan, steps));
         }
     }
-    let reached = steps.last().map_or(0.0, |step| step.latency.latency_reduction_percent);
+    let reached = steps.last().map_or(0.0, |step| step.latency.latency_reduction_interval[0]);
     Err(BudgetError::OutOfReach { asked: percent, removed: steps.len(), reached })
 }

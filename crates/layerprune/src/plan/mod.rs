@@ -114,7 +114,9 @@ pub fn ranking(units: &Units, scores: &Scores, constraints: &Constraints) -> Res
         let unit = units.named(name).filter(|unit| constraints.permits(unit))?;
         Some(PlannedRemoval { unit: name.to_owned(), way: unit.removal(&constraints.ways)?.way })
     };
-    Ok(rows.into_iter().filter_map(|row| removable(&row.unit)).collect())
+    // Scores may come from a file: a unit that stands in it twice is still one unit.
+    let mut seen = BTreeSet::new();
+    Ok(rows.into_iter().filter(|row| seen.insert(&row.unit)).filter_map(|row| removable(&row.unit)).collect())
 }
 
 /// The plan that removes the `count` least important units.
@@ -137,18 +139,17 @@ pub fn lowest(units: &Units, scores: &Scores, constraints: &Constraints, count: 
 pub fn named(units: &Units, names: &[String], constraints: &Constraints) -> Result<Plan, PlanError> {
     let mut removed: Vec<PlannedRemoval> = Vec::new();
     for name in names {
-        let unit = units.named(name).ok_or_else(|| PlanError::NoSuchUnit {
-            name: name.clone(),
-            nearest: units.units.iter().map(|unit| &unit.name).min_by_key(|known| distance(known, name)).cloned(),
-        })?;
+        let unit = units
+            .named(name)
+            .ok_or_else(|| PlanError::NoSuchUnit { name: name.clone(), nearest: nearest(units, name) })?;
         let fixed = |reason: String| PlanError::Fixed { name: name.clone(), reason };
         if constraints.protected.contains(name) {
             return Err(fixed("it is protected".to_owned()));
         }
         let removal = unit.removal(&constraints.ways).ok_or_else(|| {
-            let way_out = match unit.removals.first() {
-                Some(_) => " (its branch alone could be dropped)",
-                None => "",
+            let way_out = match unit.removals.first().map(|removal| removal.way) {
+                Some(Way::DropBranch) => " (its branch alone could be dropped)",
+                Some(Way::Bypass) | None => "",
             };
             fixed(format!("{}{way_out}", unit.reason.as_deref().unwrap_or("no way of removing it is allowed")))
         })?;
@@ -179,6 +180,12 @@ pub fn of(units: &Units, criterion: Option<&str>, target: String, removed: Vec<P
         before,
         after,
     }
+}
+
+/// The name that was probably meant: at most a third of its letters differ.
+fn nearest(units: &Units, name: &str) -> Option<String> {
+    let known = units.units.iter().map(|unit| (distance(&unit.name, name), &unit.name));
+    known.min().filter(|(edits, known)| 3 * edits <= known.chars().count()).map(|(_, known)| known.clone())
 }
 
 /// Number of single-letter edits between two names.

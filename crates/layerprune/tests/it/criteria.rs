@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use half::f16;
 use layerprune::analysis::Units;
 use layerprune::criteria::{BatchNormScale, Criterion, CriterionError, Imprint, ScoreRow, Scores, WeightNorm};
-use layerprune::evidence::{ClassSums, Evidence, EvidenceError, ImprintCounts, TapCounts};
+use layerprune::evidence::{ClassSums, Evidence, ImprintCounts, TapCounts};
 use layerprune::graph::tensor;
 use layerprune::onnx::Model;
 use layerprune::proto::TensorProto;
@@ -44,7 +44,11 @@ fn weight_norm_and_batch_norm_scale_agree_with_numpy() {
         let scores = score(criterion, &model).unwrap();
         let expected = &golden[criterion.id()];
         let names: Vec<&str> = scores.rows.iter().map(|row| row.unit.as_str()).collect();
-        assert_eq!(names, ["basic", "bottleneck", "plain", "depthwise"], "the stem and the classifier have no score");
+        assert_eq!(
+            names,
+            ["basic", "bottleneck", "plain.conv", "depthwise.conv"],
+            "the stem and the classifier have no score"
+        );
         for row in &scores.rows {
             close(row.score, expected[&row.unit], &format!("{} of {}", criterion.id(), row.unit));
             assert_eq!((row.interval, row.accuracy.clone()), (None, None));
@@ -91,25 +95,35 @@ fn half_precision_weights_score_as_the_numbers_they_hold() {
     }
 }
 
-#[test]
-fn batch_norm_scale_refuses_a_model_whose_batch_norms_are_folded() {
+/// Two blocks of two convolutions; the first block has a batch norm where asked for.
+fn blocks(batch_norm: bool) -> Model {
     let mut net = Builder::new(1);
     let mut x = net.input("input", &[4, 8, 8]);
     for block in ["/one", "/two"] {
-        let y = net.conv(&format!("{block}/conv1"), &x, [4, 4], 3, 1, 1);
+        let mut y = net.conv(&format!("{block}/conv1"), &x, [4, 4], 3, 1, 1);
+        if batch_norm && block == "/one" {
+            y = net.batch_norm(&format!("{block}/bn1"), &y, 4);
+        }
         let y = net.node("Relu", &format!("{block}/relu"), &[&y], vec![]);
         let y = net.conv(&format!("{block}/conv2"), &y, [4, 4], 3, 1, 1);
         x = net.node("Add", &format!("{block}/Add"), &[&y, &x], vec![]);
     }
     let out = net.conv("/head", &x, [4, 2], 1, 1, 1);
     net.output(&out);
-    let model = net.build();
+    net.build()
+}
+
+#[test]
+fn batch_norm_scale_refuses_a_model_whose_batch_norms_are_folded() {
     assert_eq!(
-        score(&BatchNormScale, &model).unwrap_err().to_string(),
-        "criterion `batch-norm-scale` needs a batch norm behind the weights of every layer; 2 have none: one, two: \
-         the batch norms were probably folded into the convolutions when the model was exported"
+        score(&BatchNormScale, &blocks(false)).unwrap_err().to_string(),
+        "criterion `batch-norm-scale` needs a batch norm behind the weights of a layer, and no layer has one: \
+         they were probably folded into the convolutions when the model was exported"
     );
-    assert_eq!(score(&WeightNorm, &model).unwrap().rows.len(), 2);
+    let names = |scores: Scores| scores.rows.into_iter().map(|row| row.unit).collect::<Vec<_>>();
+    assert_eq!(names(score(&WeightNorm, &blocks(false)).unwrap()), ["one", "two"]);
+    // A layer without one among others has no score.
+    assert_eq!(names(score(&BatchNormScale, &blocks(true)).unwrap()), ["one"]);
 }
 
 #[test]
@@ -259,13 +273,18 @@ fn a_tap_that_changes_its_shape_is_an_error_in_both_passes() {
 }
 
 #[test]
-fn features_that_are_no_numbers_are_never_right() {
-    let mut sums = ClassSums::new(1, 2, 4);
-    sums.add_labels(&[0, 1]).unwrap();
-    sums.add(0, &[1.0, 0.0, 0.0, 1.0], &[2, 2], &[0, 1]).unwrap();
+fn features_that_are_no_numbers_are_an_error_in_both_passes() {
+    let message = "tap 0 gives numbers that are not finite";
+    let sums = || {
+        let mut sums = ClassSums::new(1, 2, 4);
+        sums.add_labels(&[0, 1]).unwrap();
+        sums
+    };
+    assert_eq!(sums().add(0, &[1.0, f32::INFINITY], &[2, 1], &[0, 1]).unwrap_err().to_string(), message);
+    let mut sums = sums();
+    sums.add(0, &[1.0, 2.0], &[2, 1], &[0, 1]).unwrap();
     let mut imprinted = sums.imprint().unwrap();
-    imprinted.classify(0, &[f32::NAN, 0.0, 1.0, 0.0], &[2, 2], &[0, 0]).unwrap();
-    assert_eq!(imprinted.counts().taps[0].correct, 1);
+    assert_eq!(imprinted.classify(0, &[f32::NAN], &[1, 1], &[0]).unwrap_err().to_string(), message);
 }
 
 #[test]

@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod criteria;
+mod graph;
 mod hostile;
 mod layering;
 mod oracle;
+mod pipeline;
+mod plan;
 mod roundtrip;
 mod units;

@@ -151,7 +151,10 @@ fn open_map_sizes_keep_a_chain_layer_whose_shape_is_certain_anyway() {
 fn shared(test: &str) -> Option<std::path::PathBuf> {
     let folder = std::env::var_os("LAYERPRUNE_SHARED").map(Into::into);
     if folder.is_none() {
-        eprintln!("skipped: {test} needs the models in the folder that LAYERPRUNE_SHARED names");
+        #[allow(clippy::print_stderr, reason = "a test that skips says so")]
+        {
+            eprintln!("skipped: {test} needs the models in the folder that LAYERPRUNE_SHARED names");
+        }
     }
     folder
 }

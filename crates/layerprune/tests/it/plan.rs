@@ -1,0 +1,202 @@
+//! Plans: what is chosen, what is refused, and with which words.
+
+use std::collections::BTreeSet;
+
+use layerprune::analysis::{Units, Way};
+use layerprune::criteria::{ScoreRow, Scores};
+use layerprune::onnx::Model;
+use layerprune::plan::{self, Constraints, Plan, PlannedRemoval};
+use layerprune::surgery;
+use layerprune_testing::{resnet, vgg};
+
+/// Blocks layer1.0 to layer1.2 and layer2.1, layer2.2 can be bypassed; the branch of layer2.0 can be dropped.
+fn net() -> (Model, Units) {
+    let model = resnet(0, [3, 8, 8], 1, &[4, 8], 3, 3);
+    let units = Units::find(&model, &Default::default()).unwrap();
+    (model, units)
+}
+
+fn scores(units: &Units, rows: &[(&str, f64)]) -> Scores {
+    let row = |&(unit, score): &(&str, f64)| ScoreRow { unit: unit.to_owned(), score, interval: None, accuracy: None };
+    let rows = rows.iter().map(row).collect();
+    Scores { schema: 1, model: units.model.clone(), criterion: "test".to_owned(), rows }
+}
+
+const ALL: [(&str, f64); 6] = [
+    ("layer1.0", 2.0),
+    ("layer1.1", 1.0),
+    ("layer1.2", 2.0),
+    ("layer2.0", -5.0),
+    ("layer2.1", 1.0),
+    ("layer2.2", -0.5),
+];
+
+fn any_way() -> Constraints {
+    Constraints { ways: BTreeSet::from([Way::Bypass, Way::DropBranch]), ..Constraints::default() }
+}
+
+fn removed(plan: &Plan) -> Vec<(&str, Way)> {
+    plan.removed.iter().map(|planned| (planned.unit.as_str(), planned.way)).collect()
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+#[test]
+fn the_least_important_go_first_and_equals_in_forward_order() {
+    let (_, units) = net();
+    let ranking = plan::ranking(&units, &scores(&units, &ALL), &Constraints::bypass_only()).unwrap();
+    let order: Vec<&str> = ranking.iter().map(|planned| planned.unit.as_str()).collect();
+    assert_eq!(order, ["layer2.2", "layer1.1", "layer2.1", "layer1.0", "layer1.2"]);
+    for count in 0..=5 {
+        let plan = plan::lowest(&units, &scores(&units, &ALL), &Constraints::bypass_only(), count).unwrap();
+        assert_eq!(plan.removed, ranking[..count]);
+        assert_eq!((plan.criterion.as_deref(), plan.target.as_str()), (Some("test"), &*format!("{count} layers")));
+    }
+}
+
+#[test]
+fn the_branch_of_a_projection_block_goes_only_where_that_is_allowed() {
+    let (_, units) = net();
+    let lowest = |ways: &[Way]| {
+        let constraints = Constraints { ways: ways.iter().copied().collect(), ..Constraints::default() };
+        plan::lowest(&units, &scores(&units, &ALL), &constraints, 1).unwrap()
+    };
+    assert_eq!(removed(&lowest(&[Way::Bypass])), [("layer2.2", Way::Bypass)]);
+    assert_eq!(removed(&lowest(&[Way::Bypass, Way::DropBranch])), [("layer2.0", Way::DropBranch)]);
+    assert_eq!(removed(&lowest(&[Way::DropBranch])), [("layer2.0", Way::DropBranch)]);
+}
+
+#[test]
+fn protected_units_stay() {
+    let (_, units) = net();
+    let protected = names(&["layer2.2", "layer1.1", "no such unit"]).into_iter().collect();
+    let constraints = Constraints { protected, ..Constraints::bypass_only() };
+    let plan = plan::lowest(&units, &scores(&units, &ALL), &constraints, 2).unwrap();
+    assert_eq!(removed(&plan), [("layer2.1", Way::Bypass), ("layer1.0", Way::Bypass)]);
+    assert_eq!(
+        plan::named(&units, &names(&["layer2.2"]), &constraints).unwrap_err().to_string(),
+        "`layer2.2` cannot be removed: it is protected"
+    );
+}
+
+#[test]
+fn more_layers_than_can_go_are_refused() {
+    let (_, units) = net();
+    let scores = scores(&units, &ALL);
+    assert_eq!(
+        plan::lowest(&units, &scores, &Constraints::bypass_only(), 6).unwrap_err().to_string(),
+        "6 layers are to be removed, only 5 can be"
+    );
+    assert_eq!(plan::lowest(&units, &scores, &any_way(), 6).unwrap().removed.len(), 6);
+    assert_eq!(
+        plan::lowest(&units, &scores, &Constraints::default(), 1).unwrap_err().to_string(),
+        "1 layers are to be removed, only 0 can be"
+    );
+}
+
+#[test]
+fn a_unit_scored_twice_is_one_unit() {
+    let (model, units) = net();
+    let twice = scores(&units, &[("layer1.1", 1.0), ("layer1.1", 0.0), ("layer1.2", 2.0), ("none", -1.0)]);
+    let plan = plan::lowest(&units, &twice, &Constraints::bypass_only(), 2).unwrap();
+    assert_eq!(removed(&plan), [("layer1.1", Way::Bypass), ("layer1.2", Way::Bypass)]);
+    let cut = surgery::apply(&model, &units, &plan).unwrap();
+    assert_eq!(Units::find(&cut, &Default::default()).unwrap().costs.total(), plan.after);
+
+    let planned = PlannedRemoval { unit: "layer1.1".to_owned(), way: Way::Bypass };
+    let repeated = plan::of(&units, None, "twice".to_owned(), vec![planned.clone(); 40]);
+    assert_eq!(repeated.after, plan::of(&units, None, "once".to_owned(), vec![planned]).after);
+}
+
+#[test]
+fn scores_of_another_model_are_refused() {
+    let (_, units) = net();
+    let other = Scores { model: vgg(1, 8, &[4, 4], 3).digest(), ..scores(&units, &ALL) };
+    assert_eq!(
+        plan::lowest(&units, &other, &Constraints::bypass_only(), 1).unwrap_err().to_string(),
+        format!("the scores are for another model (digest {}, this one has {})", other.model, units.model)
+    );
+}
+
+#[test]
+fn units_are_named_and_a_name_given_twice_counts_once() {
+    let (_, units) = net();
+    let plan = plan::named(&units, &names(&["layer2.0", "layer1.1", "layer2.0"]), &any_way()).unwrap();
+    assert_eq!(removed(&plan), [("layer2.0", Way::DropBranch), ("layer1.1", Way::Bypass)]);
+    assert_eq!((plan.criterion, plan.target.as_str()), (None, "layer2.0, layer1.1, layer2.0"));
+}
+
+#[test]
+fn a_name_that_does_not_exist_is_answered_with_the_most_similar_one() {
+    let (_, units) = net();
+    let message = |name: &str| plan::named(&units, &names(&[name]), &any_way()).unwrap_err().to_string();
+    assert_eq!(message("layer2.11"), "there is no layer `layer2.11`; did you mean `layer2.1`?");
+    assert_eq!(message("Layer1.2"), "there is no layer `Layer1.2`; did you mean `layer1.2`?");
+    assert_eq!(message("fd"), "there is no layer `fd`; did you mean `fc`?");
+    let nothing = Units { units: Vec::new(), ..units.clone() };
+    assert_eq!(plan::named(&nothing, &names(&["fc"]), &any_way()).unwrap_err().to_string(), "there is no layer `fc`");
+}
+
+#[test]
+fn a_unit_that_cannot_go_is_refused_with_its_reason() {
+    let (_, units) = net();
+    let message = |name: &str, ways: &[Way]| {
+        let constraints = Constraints { ways: ways.iter().copied().collect(), ..Constraints::default() };
+        plan::named(&units, &names(&[name]), &constraints).unwrap_err().to_string()
+    };
+    assert_eq!(
+        message("fc", &[Way::Bypass, Way::DropBranch]),
+        "`fc` cannot be removed: its exit `/fc/Gemm_output_0` is a graph output"
+    );
+    assert_eq!(
+        message("layer2.0", &[Way::Bypass]),
+        "`layer2.0` cannot be removed: it changes channels and resolution: N×4×8×8 into N×8×4×4 \
+         (shortcut: Conv + BatchNormalization) (its branch alone could be dropped)"
+    );
+    assert_eq!(
+        message("layer1.1", &[Way::DropBranch]),
+        "`layer1.1` cannot be removed: no way of removing it is allowed"
+    );
+}
+
+#[test]
+fn the_predicted_cost_is_what_the_cut_model_costs() {
+    let (model, units) = net();
+    for count in 0..=6 {
+        let plan = plan::lowest(&units, &scores(&units, &ALL), &any_way(), count).unwrap();
+        let cut = surgery::apply(&model, &units, &plan).unwrap();
+        assert_eq!(Units::find(&cut, &Default::default()).unwrap().costs.total(), plan.after, "{count} layers");
+        assert_eq!(plan.before, units.costs.total());
+    }
+}
+
+#[test]
+fn plans_survive_json() {
+    let (model, units) = net();
+    let plan = plan::lowest(&units, &scores(&units, &ALL), &any_way(), 2).unwrap();
+    let text = serde_json::to_string(&plan).unwrap();
+    assert!(text.contains(r#"{"unit":"layer2.0","way":"drop-branch"}"#), "{text}");
+    let read: Plan = serde_json::from_str(&text).unwrap();
+    assert_eq!(read, plan);
+    assert_eq!(surgery::apply(&model, &units, &read).unwrap(), surgery::apply(&model, &units, &plan).unwrap());
+}
+
+#[test]
+fn a_plan_that_asks_for_what_the_model_does_not_offer_is_refused() {
+    let (model, units) = net();
+    let planned = |unit: &str, way| vec![PlannedRemoval { unit: unit.to_owned(), way }];
+    let message = |removed| {
+        let plan = plan::of(&units, None, "by hand".to_owned(), removed);
+        surgery::apply(&model, &units, &plan).unwrap_err().to_string()
+    };
+    assert_eq!(
+        message(planned("none", Way::Bypass)),
+        "the plan removes `none` by Bypass, which this model does not offer"
+    );
+    assert_eq!(
+        message(planned("layer1.0", Way::DropBranch)),
+        "the plan removes `layer1.0` by DropBranch, which this model does not offer"
+    );
+}
