@@ -211,7 +211,7 @@ fn choose(model: &Model, train: &Dataset, gray_to_rgb: bool, global: &Global) ->
         "normalisation: `{}`, under which the model is right most often on {count} training images ({all}); `--normalize` sets it",
         best.0
     );
-    let unclear = if doubt.is_some() { ", but near chance under all of them" } else { "" };
+    let unclear = if doubt.is_some() { "; the model is near chance under all of them" } else { "" };
     progress::note(global, &format!("{taken}{unclear}"));
     Ok((best.1.clone(), doubt))
 }

@@ -72,12 +72,12 @@ fn a_target_out_of_reach_says_how_far_it_went() {
     let error = prune_to_latency(&model, &units, "test", &ranking, 40.5, &mut port, &mut |_| {}).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "a latency reduction of 40.5 % cannot be met: with all 3 removable layers gone it is 20.0 %"
+        "a latency reduction of 40.5 % cannot be met: with all 3 removable layers gone it is at least 20.0 %"
     );
     let error = prune_to_latency(&model, &units, "test", &[], 10.0, &mut port, &mut |_| {}).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "a latency reduction of 10 % cannot be met: with all 0 removable layers gone it is 0.0 %"
+        "a latency reduction of 10 % cannot be met: with all 0 removable layers gone it is at least 0.0 %"
     );
 }
 
