@@ -113,6 +113,14 @@ pub(crate) struct DataArgs {
     /// left out where the folder shows it
     #[arg(long, value_name = "KIND:PATH")]
     pub(crate) data: String,
+    #[command(flatten)]
+    pub(crate) images: ImageArgs,
+}
+
+/// What is done to images, and which part of them is held out.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Data")]
+pub(crate) struct ImageArgs {
     /// Normalisation of pixels scaled to 0..1: `none`, `imagenet`, `cifar10`, `mnist`, `fashion-mnist`, or `MEANS/STDS` such as
     /// `0.5,0.5,0.5/0.2,0.2,0.2`; where not given, the one of these under which the model is right most often on 200
     /// training images is taken and named
@@ -166,29 +174,13 @@ pub(crate) struct OptionalData {
     /// Labelled images, as for `eval`; only imprinting needs them
     #[arg(long, value_name = "KIND:PATH")]
     pub(crate) data: Option<String>,
-    /// Normalisation, as for `eval`
-    #[arg(long, value_name = "NAME|MEANS/STDS")]
-    pub(crate) normalize: Option<String>,
-    /// Resize every image to HEIGHTxWIDTH, or to a square
-    #[arg(long, value_name = "HxW")]
-    pub(crate) resize: Option<String>,
-    /// Feed images of one channel as three equal ones
-    #[arg(long)]
-    pub(crate) gray_to_rgb: bool,
-    /// Share of the training set held out, by seed, for every choice that is made
-    #[arg(long, default_value_t = 0.1, value_name = "SHARE")]
-    pub(crate) held_out: f64,
+    #[command(flatten)]
+    pub(crate) images: ImageArgs,
 }
 
 impl OptionalData {
     pub(crate) fn given(&self) -> Option<DataArgs> {
-        Some(DataArgs {
-            data: self.data.clone()?,
-            normalize: self.normalize.clone(),
-            resize: self.resize.clone(),
-            gray_to_rgb: self.gray_to_rgb,
-            held_out: self.held_out,
-        })
+        Some(DataArgs { data: self.data.clone()?, images: self.images.clone() })
     }
 }
 

@@ -43,17 +43,18 @@ pub(crate) struct Misfit {
 /// Opens the training part of a data set for `model` and holds a share of it out. Where no normalisation is given, the
 /// one is taken under which the model is right most often, if it is `trained`.
 pub(crate) fn open(args: &DataArgs, model: &Model, trained: bool, global: &Global) -> Result<Data> {
+    let images = &args.images;
     let spec: DataSpec = args.data.parse().with_context(|| format!("cannot use `--data {}`", args.data))?;
-    let options = OpenOptions { resize: args.resize.as_deref().map(size).transpose()? };
-    if !(args.held_out > 0.0 && args.held_out < 1.0) {
-        return Err(Usage(format!("`--held-out {}` is no share between 0 and 1", args.held_out)).into());
+    let options = OpenOptions { resize: images.resize.as_deref().map(size).transpose()? };
+    if !(images.held_out > 0.0 && images.held_out < 1.0) {
+        return Err(Usage(format!("`--held-out {}` is no share between 0 and 1", images.held_out)).into());
     }
     let whole = split(&spec, Split::Train, &options)?;
-    let (train, held_out) = whole.hold_out(args.held_out, global.seed())?;
-    expect_fit(model, &spec, train.image_shape(), args.gray_to_rgb)?;
+    let (train, held_out) = whole.hold_out(images.held_out, global.seed())?;
+    expect_fit(model, &spec, train.image_shape(), images.gray_to_rgb)?;
     expect_classes(model, &spec, &train, global)?;
     let mut doubt = None;
-    let preprocess = match (args.normalize.as_deref(), &spec, trained.then_some(model)) {
+    let preprocess = match (images.normalize.as_deref(), &spec, trained.then_some(model)) {
         (Some("none"), ..) => Preprocess::default(),
         (Some(text), ..) => {
             text.parse::<Preprocess>().with_context(|| Usage(format!("cannot use `--normalize {text}`")))?
@@ -61,14 +62,14 @@ pub(crate) fn open(args: &DataArgs, model: &Model, trained: bool, global: &Globa
         (None, DataSpec::Demo, _) => demo::preprocess(),
         (None, _, None) => Preprocess::default(),
         (None, _, Some(model)) => {
-            let (chosen, unclear) = choose(model, &train, args.gray_to_rgb, global)?;
+            let (chosen, unclear) = choose(model, &train, images.gray_to_rgb, global)?;
             doubt = unclear;
             chosen
         }
     };
-    let preprocess = Preprocess { gray_to_rgb: args.gray_to_rgb, ..preprocess };
+    let preprocess = Preprocess { gray_to_rgb: images.gray_to_rgb, ..preprocess };
     preprocess.output_shape(train.image_shape()).with_context(|| {
-        Usage(format!("`--normalize {}` does not fit the images", args.normalize.as_deref().unwrap_or("none")))
+        Usage(format!("`--normalize {}` does not fit the images", images.normalize.as_deref().unwrap_or("none")))
     })?;
     Ok(Data { source: spec.to_string(), train, held_out, preprocess, doubt, spec, options, seed: global.seed() })
 }
@@ -191,13 +192,7 @@ fn choose(model: &Model, train: &Dataset, gray_to_rgb: bool, global: &Global) ->
         if preprocess.output_shape(train.image_shape()).is_err() {
             continue;
         }
-        let options = BatchOptions {
-            batch_size: session.fixed_batch().unwrap_or(BATCH),
-            drop_last: session.fixed_batch().is_some(),
-            preprocess: preprocess.clone(),
-            ..Default::default()
-        };
-        let found = evaluate(&session, images.batches(&options)?, |_| interrupt::check())?;
+        let found = evaluate(&session, batches_for(&session, &images, &preprocess)?, |_| interrupt::check())?;
         tried.push((name, preprocess, found.accuracy.top1.percent));
     }
     let best = tried.iter().rev().max_by(|a, b| a.2.total_cmp(&b.2)).context("no normalisation fits the images")?;
@@ -214,6 +209,17 @@ fn choose(model: &Model, train: &Dataset, gray_to_rgb: bool, global: &Global) ->
     let unclear = if doubt.is_some() { "; the model is near chance under all of them" } else { "" };
     progress::note(global, &format!("{taken}{unclear}"));
     Ok((best.1.clone(), doubt))
+}
+
+/// Batches of `set` in order, of the size that the model takes. One that is fixed to a size cannot take a last batch of
+/// fewer images, which is then left out.
+pub(crate) fn batches_for(session: &Session, set: &Dataset, preprocess: &Preprocess) -> Result<Batches> {
+    Ok(set.batches(&BatchOptions {
+        batch_size: session.fixed_batch().unwrap_or(BATCH),
+        drop_last: session.fixed_batch().is_some(),
+        preprocess: preprocess.clone(),
+        ..Default::default()
+    })?)
 }
 
 /// The engine with the threads asked for, else all cores.

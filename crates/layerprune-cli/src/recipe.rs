@@ -7,7 +7,7 @@ use layerprune::pipeline::Target;
 use serde::{Deserialize, Serialize};
 
 use crate::Usage;
-use crate::args::{CriterionArgs, DataArgs, LimitArgs, SettingArgs};
+use crate::args::{CriterionArgs, DataArgs, ImageArgs, LimitArgs, SettingArgs};
 
 /// A recipe to start from.
 pub(crate) const EXAMPLE: &str = include_str!("recipe.example.toml");
@@ -180,10 +180,12 @@ impl Recipe {
         let data = self.data.clone();
         DataArgs {
             data: data.source,
-            normalize: data.normalize,
-            resize: data.resize,
-            gray_to_rgb: data.gray_to_rgb,
-            held_out: data.held_out,
+            images: ImageArgs {
+                normalize: data.normalize,
+                resize: data.resize,
+                gray_to_rgb: data.gray_to_rgb,
+                held_out: data.held_out,
+            },
         }
     }
 

@@ -5,7 +5,7 @@ use layerprune::analysis::Units;
 use layerprune::criteria::{self, Criterion, Scores};
 use layerprune::evidence::{ClassSums, Evidence, EvidenceError, ImprintCounts};
 use layerprune::onnx::Model;
-use layerprune_data::{BatchOptions, Dataset};
+use layerprune_data::Dataset;
 use layerprune_infer::{Feature, InferError, Session, features};
 
 use crate::args::{CriterionArgs, Global};
@@ -96,16 +96,10 @@ fn pass(
     visit: &mut dyn FnMut(Feature<'_>) -> Result<(), EvidenceError>,
 ) -> Result<()> {
     let bar = progress::bar(global, what, set.len() as u64);
-    let options = BatchOptions {
-        batch_size: session.fixed_batch().unwrap_or(data::BATCH),
-        drop_last: session.fixed_batch().is_some(),
-        preprocess: data.preprocess.clone(),
-        ..Default::default()
-    };
     let mut fault = None;
     let done = features(
         session,
-        set.batches(&options)?,
+        data::batches_for(session, set, &data.preprocess)?,
         |feature| {
             if fault.is_none() {
                 fault = visit(feature).err();

@@ -1,7 +1,7 @@
 use anyhow::{Context, Result};
 use layerprune::onnx::Model;
 use layerprune::record::Accuracy;
-use layerprune_data::{BatchOptions, Dataset};
+use layerprune_data::Dataset;
 use layerprune_infer::{InferError, Session, evaluate};
 
 use crate::args::{EvalArgs, Global, Runner};
@@ -24,13 +24,15 @@ pub(crate) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
 pub(crate) fn accuracy(model: &Model, data: &Data, set: &Dataset, what: &str, global: &Global) -> Result<Accuracy> {
     let session = Session::load(model, &data::session_options(global)).context("cannot run the model")?;
     let bar = progress::bar(global, what, set.len() as u64);
-    let options = BatchOptions {
-        batch_size: session.fixed_batch().unwrap_or(data::BATCH),
-        drop_last: session.fixed_batch().is_some(),
-        preprocess: data.preprocess.clone(),
-        ..Default::default()
-    };
-    let found = evaluate(&session, set.batches(&options)?, |at| {
+    let batches = data::batches_for(&session, set, &data.preprocess)?;
+    if let Some(size) = session.fixed_batch().filter(|size| set.len() % size != 0) {
+        let left_out = set.len() % size;
+        progress::note(
+            global,
+            &format!("the model is fixed to batches of {size}: the last {left_out} images are left out"),
+        );
+    }
+    let found = evaluate(&session, batches, |at| {
         bar.set_position(at.images);
         interrupt::check()
     });
