@@ -25,7 +25,7 @@ pub(crate) fn accuracy(model: &Model, data: &Data, set: &Dataset, what: &str, gl
     let session = Session::load(model, &data::session_options(global)).context("cannot run the model")?;
     let bar = progress::bar(global, what, set.len() as u64);
     let batches = data::batches_for(&session, set, &data.preprocess)?;
-    if let Some(size) = session.fixed_batch().filter(|size| set.len() % size != 0) {
+    if let Some(size) = session.fixed_batch().filter(|&size| !set.len().is_multiple_of(size)) {
         let left_out = set.len() % size;
         progress::note(
             global,
