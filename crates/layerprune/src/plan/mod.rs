@@ -182,10 +182,10 @@ pub fn of(units: &Units, criterion: Option<&str>, target: String, removed: Vec<P
     }
 }
 
-/// The name that was probably meant: at most a third of its letters differ.
+/// The name that was probably meant: at most half of its letters differ.
 fn nearest(units: &Units, name: &str) -> Option<String> {
     let known = units.units.iter().map(|unit| (distance(&unit.name, name), &unit.name));
-    known.min().filter(|(edits, known)| 3 * edits <= known.chars().count()).map(|(_, known)| known.clone())
+    known.min().filter(|(edits, known)| 2 * edits <= known.chars().count()).map(|(_, known)| known.clone())
 }
 
 /// Number of single-letter edits between two names.

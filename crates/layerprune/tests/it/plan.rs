@@ -135,6 +135,7 @@ fn a_name_that_does_not_exist_is_answered_with_the_most_similar_one() {
     assert_eq!(message("layer2.11"), "there is no layer `layer2.11`; did you mean `layer2.1`?");
     assert_eq!(message("Layer1.2"), "there is no layer `Layer1.2`; did you mean `layer1.2`?");
     assert_eq!(message("fd"), "there is no layer `fd`; did you mean `fc`?");
+    assert_eq!(message("encoder.attention"), "there is no layer `encoder.attention`");
     let nothing = Units { units: Vec::new(), ..units.clone() };
     assert_eq!(plan::named(&nothing, &names(&["fc"]), &any_way()).unwrap_err().to_string(), "there is no layer `fc`");
 }
