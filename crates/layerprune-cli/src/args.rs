@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(name = "layerprune", version, propagate_version = true, max_term_width = 110)]
 #[command(after_help = "Start here:
-  layerprune demo                                            the whole job on embedded data, in about a minute
+  layerprune demo                                            the whole job on embedded data, in a minute or so
   layerprune inspect model.onnx                              what can be removed, and why the rest cannot
   layerprune score model.onnx --data cifar10:DIR             which layers matter
   layerprune prune model.onnx --data cifar10:DIR --latency-reduction 30% -o pruned.onnx
