@@ -44,6 +44,11 @@ pub(crate) fn run(args: &TrainArgs, global: &Global, start: Start) -> Result<()>
     print(global, &rows, |rows| {
         let last = rows.last().and_then(|row| row.held_out_top1);
         let held_out = last.map(|top1| format!(", held-out top-1 {top1:.2} %")).unwrap_or_default();
-        format!("{} epochs{held_out}; written: {}", rows.len(), args.output.display())
+        format!(
+            "{} epoch{}{held_out}; written: {}",
+            rows.len(),
+            if rows.len() == 1 { "" } else { "s" },
+            args.output.display()
+        )
     })
 }
