@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::chain::weight;
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, NodeId, Uses};
 use crate::ops::attribute;
 use crate::proto::TensorProto;
 use crate::shapes::Shapes;
@@ -40,9 +40,9 @@ pub fn filters_of(graph: &Graph, shapes: &Shapes, id: NodeId) -> Option<Filters>
 
 /// The scale of the batch norm that alone reads what `id` computes.
 #[must_use]
-pub fn batch_norm_behind(graph: &Graph, shapes: &Shapes, id: NodeId) -> Option<Arc<TensorProto>> {
+pub fn batch_norm_behind(graph: &Graph, shapes: &Shapes, uses: &Uses, id: NodeId) -> Option<Arc<TensorProto>> {
     let output = graph.node(id).output(0)?;
-    let [reader] = graph.uses().consumers(output).to_vec()[..] else { return None };
+    let [reader] = uses.consumers(output) else { return None };
     let norm = graph.node(reader.node);
     if norm.op_type() != "BatchNormalization" || reader.input != Some(0) || shapes.barriers().contains_key(&reader.node)
     {

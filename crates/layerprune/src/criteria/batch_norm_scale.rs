@@ -31,11 +31,12 @@ impl Criterion for BatchNormScale {
     }
 
     fn score(&self, graph: &Graph, units: &Units, _: &Evidence) -> Result<Vec<ScoreRow>, CriterionError> {
+        let uses = graph.uses();
         let mut rows = Vec::new();
         for unit in scored_units(units) {
             let mut layers = Vec::new();
             for &id in &unit.scored {
-                let Some(scale) = batch_norm_behind(graph, &units.shapes, id) else { continue };
+                let Some(scale) = batch_norm_behind(graph, &units.shapes, &uses, id) else { continue };
                 let scale = tensor::to_f32(&scale).map_err(|source| CriterionError::Weight {
                     criterion: ID,
                     unit: unit.name.clone(),

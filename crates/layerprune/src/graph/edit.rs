@@ -100,21 +100,6 @@ impl Graph {
         id
     }
 
-    /// Adds a node at the end of the order.
-    pub fn push_node(
-        &mut self,
-        proto: NodeProto,
-        inputs: Vec<Option<ValueId>>,
-        outputs: Vec<Option<ValueId>>,
-    ) -> NodeId {
-        self.insert_node(self.order.last().copied(), proto, inputs, outputs)
-    }
-
-    /// Declares a graph input.
-    pub fn add_input(&mut self, value: ValueId, info: ValueInfoProto) {
-        self.inputs.push(Port { value, info });
-    }
-
     /// Replaces the declared type of graph input `value`.
     pub fn redeclare_input(&mut self, value: ValueId, info: ValueInfoProto) {
         for port in self.inputs.iter_mut().filter(|port| port.value == value) {
@@ -127,16 +112,5 @@ impl Graph {
         if !self.is_output(value) {
             self.outputs.push(Port { value, info });
         }
-    }
-
-    /// Makes `values` the only graph outputs, each with a declared name and no type; used for taps.
-    pub fn set_outputs(&mut self, values: &[ValueId]) {
-        self.outputs = values
-            .iter()
-            .map(|&value| Port {
-                value,
-                info: ValueInfoProto { name: Some(self.value_name(value).to_owned()), ..Default::default() },
-            })
-            .collect();
     }
 }
