@@ -193,12 +193,15 @@ pub(crate) struct PruneArgs {
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) what: TargetArgs,
-    /// Criterion that ranks the layers: `imprint` (needs --data), `weight-norm`, `batch-norm-scale`
-    #[arg(long, default_value = "imprint")]
-    pub(crate) criterion: String,
+    /// Criterion that ranks: `imprint` (layers only, needs --data), `weight-norm`, `batch-norm-scale`; `imprint` for layers and
+    /// `weight-norm` for filters where not given
+    #[arg(long)]
+    pub(crate) criterion: Option<String>,
     /// Scores that `score -o` wrote, instead of scoring now
     #[arg(long, value_name = "FILE")]
     pub(crate) scores: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
     /// Only print what would go
@@ -226,6 +229,12 @@ pub(crate) struct TargetArgs {
     /// The K least important layers
     #[arg(long, value_name = "K")]
     pub(crate) layers: Option<usize>,
+    /// This share of the filters, the least important first, with all channels that must go along
+    #[arg(long, value_name = "P%", value_parser = percent)]
+    pub(crate) filters: Option<f64>,
+    /// All channels that provably do nothing (zero filter, bias and shift, or read by nobody): changes no output
+    #[arg(long)]
+    pub(crate) dead_channels: bool,
     /// These layers, by name or glob; several with commas or by repeating
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     pub(crate) remove: Vec<String>,
@@ -237,11 +246,33 @@ pub(crate) struct TargetArgs {
     pub(crate) plan: Option<PathBuf>,
 }
 
+/// How filters are chosen.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Filters")]
+pub(crate) struct FilterArgs {
+    /// Over what `--filters` takes its share: all layers ranked together (scores divided by their layer's mean), or each
+    /// layer by itself
+    #[arg(long, value_enum, default_value_t = ScopeArg::Global)]
+    pub(crate) scope: ScopeArg,
+    /// Share of a layer's filters that stays at least; one always does
+    #[arg(long, value_name = "P%", value_parser = percent, default_value = "10%")]
+    pub(crate) floor: f64,
+    /// Keep a multiple of N filters in each layer, which most hardware runs faster
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
+    pub(crate) round_to: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ScopeArg {
+    Global,
+    Uniform,
+}
+
 /// What may go.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "What may go")]
 pub(crate) struct LimitArgs {
-    /// Layers that must stay, as globs: `layer4.*`
+    /// Layers that must stay (with `--filters` and `--dead-channels`: stay whole), as globs: `layer4.*`
     #[arg(long, value_delimiter = ',', value_name = "GLOB")]
     pub(crate) protect: Vec<String>,
     /// Remove nothing but these, as globs

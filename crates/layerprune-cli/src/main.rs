@@ -14,6 +14,7 @@ mod progress;
 mod recipe;
 mod scoring;
 mod training;
+mod written;
 
 use std::process::ExitCode;
 

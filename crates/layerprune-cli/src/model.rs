@@ -1,9 +1,11 @@
 //! Reading models and the shapes given for their inputs.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use layerprune::analysis::{Unit, Units, Way};
+use globset::{Glob, GlobMatcher};
+use layerprune::analysis::{Channels, Unit, Units, Way};
 use layerprune::onnx::Model;
 use layerprune::plan::Constraints;
 use layerprune::shapes::InputShapes;
@@ -70,13 +72,40 @@ pub(crate) fn constraints(args: &LimitArgs, units: &Units) -> Result<Constraints
     Ok(constraints)
 }
 
+/// Channel groups that must stay whole: those with a layer that is protected, or that is none of the only ones allowed.
+pub(crate) fn protected_groups(args: &LimitArgs, channels: &Channels) -> Result<BTreeSet<String>> {
+    let matchers = |globs: &[String]| -> Result<Vec<GlobMatcher>> {
+        let matchers: Vec<GlobMatcher> = globs.iter().map(|glob| matcher(glob)).collect::<Result<_>>()?;
+        let unused = |matcher: &&GlobMatcher| !channels.layers.iter().any(|layer| matcher.is_match(&layer.name));
+        match matchers.iter().find(unused) {
+            Some(unused) => Err(no_match(unused.glob().glob(), "`layerprune inspect MODEL --channels` lists them")),
+            None => Ok(matchers),
+        }
+    };
+    let (protect, only) = (matchers(&args.protect)?, matchers(&args.only)?);
+    let any = |matchers: &[GlobMatcher], name: &String| matchers.iter().any(|matcher| matcher.is_match(name));
+    let protected = channels.groups.iter().filter(|group| {
+        let names = &group.source_names;
+        names.iter().any(|name| any(&protect, name)) || (!only.is_empty() && !names.iter().all(|name| any(&only, name)))
+    });
+    Ok(protected.map(|group| group.name.clone()).collect())
+}
+
+fn matcher(glob: &str) -> Result<GlobMatcher> {
+    let glob = Glob::new(glob).map_err(|error| Usage(format!("`{glob}` is no glob: {error}")))?;
+    Ok(glob.compile_matcher())
+}
+
+fn no_match(glob: &str, hint: &str) -> anyhow::Error {
+    Usage(format!("no layer matches `{glob}`; {hint}")).into()
+}
+
 /// Units whose names match `glob`; matching none is an error.
 pub(crate) fn matching<'u>(glob: &str, units: &'u Units) -> Result<Vec<&'u Unit>> {
-    let matcher = globset::Glob::new(glob).map_err(|error| Usage(format!("`{glob}` is no glob: {error}")))?;
-    let matcher = matcher.compile_matcher();
+    let matcher = matcher(glob)?;
     let found: Vec<&Unit> = units.units.iter().filter(|unit| matcher.is_match(&unit.name)).collect();
     if found.is_empty() {
-        return Err(Usage(format!("no layer matches `{glob}`; `layerprune inspect MODEL` lists them")).into());
+        return Err(no_match(glob, "`layerprune inspect MODEL` lists them"));
     }
     Ok(found)
 }

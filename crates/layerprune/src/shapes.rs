@@ -50,10 +50,26 @@ impl Shapes {
         &self.facts[value.index()]
     }
 
+    /// How many values there are facts of.
+    pub(crate) fn len(&self) -> usize {
+        self.facts.len()
+    }
+
     /// Nodes that no rule can follow, with the reason.
     #[must_use]
     pub fn barriers(&self) -> &BTreeMap<NodeId, String> {
         &self.barriers
+    }
+
+    /// The same facts with other sizes (value, axis, size); what is known of elements stays as it is.
+    pub(crate) fn with_sizes(&self, sizes: impl IntoIterator<Item = (ValueId, usize, usize)>) -> Self {
+        let mut shapes = self.clone();
+        for (value, axis, size) in sizes {
+            if let Some(dim) = shapes.facts[value.index()].shape.as_mut().and_then(|dims| dims.get_mut(axis)) {
+                *dim = Dim::Known(size);
+            }
+        }
+        shapes
     }
 
     /// `node` with the facts of its inputs.

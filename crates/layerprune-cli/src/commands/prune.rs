@@ -2,23 +2,25 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use layerprune::analysis::Units;
-use layerprune::criteria::{SCORES_SCHEMA, Scores};
+use layerprune::analysis::{Channels, Units};
+use layerprune::criteria::{FilterScores, SCORES_SCHEMA, Scores};
 use layerprune::onnx::Model;
 use layerprune::pipeline::{self, BudgetError, Target};
-use layerprune::plan::{self, Constraints, PLAN_SCHEMA, Plan, PlanError};
+use layerprune::plan::{self, ChannelConstraints, Constraints, PLAN_SCHEMA, Plan, PlanError, PlannedChannels, Scope};
 use layerprune::surgery;
 use serde::Serialize;
 
-use crate::args::{Global, PruneArgs};
+use crate::args::{Global, PruneArgs, ScopeArg};
 use crate::latency::Timer;
-use crate::output::{self, count};
-use crate::{CannotBeDone, data, interrupt, model, progress, scoring};
+use crate::output::{self, Align, count, table};
+use crate::{CannotBeDone, Usage, data, interrupt, model, progress, scoring, written};
 
 /// What `prune --format json` prints.
 #[derive(Serialize)]
 struct Outcome {
     plan: Plan,
+    /// Whether what goes provably changes no output.
+    lossless: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     latency: Option<layerprune::record::LatencyComparison>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,9 +35,17 @@ pub(crate) fn run(args: &PruneArgs, global: &Global) -> Result<()> {
     let model = model::read(&args.model)?;
     let shapes = model::input_shapes(&args.shapes, &model)?;
     let units = model::units(&model, &shapes)?;
+    if args.what.filters.is_some() || args.what.dead_channels {
+        let plan = plan_channels(args, &model, &units)?;
+        return finish(args, global, &model, &units, plan, None);
+    }
     let constraints = model::constraints(&args.limits, &units)?;
     let (plan, latency) = if let Some(path) = &args.what.plan {
         let plan: Plan = read_json(path, "plan", PLAN_SCHEMA)?;
+        if !plan.channels.is_empty() {
+            let plan = recount(&model, &units, plan)?;
+            return finish(args, global, &model, &units, plan, None);
+        }
         if let Some(planned) = plan.removed.iter().find(|planned| constraints.protected.contains(&planned.unit)) {
             let (name, reason) = (planned.unit.clone(), "it is protected".to_owned());
             return Err(PlanError::Fixed { name, reason }.into());
@@ -73,26 +83,75 @@ pub(crate) fn run(args: &PruneArgs, global: &Global) -> Result<()> {
             (None, None) => unreachable!("the command line asks for one target"),
         }
     };
-    let pruned = surgery::apply(&model, &units, &plan)?;
+    finish(args, global, &model, &units, plan, latency)
+}
+
+/// Cuts, writes, and looks at what was written.
+fn finish(
+    args: &PruneArgs,
+    global: &Global,
+    model: &Model,
+    units: &Units,
+    plan: Plan,
+    latency: Option<layerprune::record::LatencyComparison>,
+) -> Result<()> {
+    let pruned = surgery::apply(model, units, &plan)?;
     if let Some(path) = &args.save_plan {
         output::write_file(path, &serde_json::to_string_pretty(&plan)?)?;
     }
     let written = args.output.as_deref().filter(|_| !args.dry_run);
     if let Some(path) = written {
         pruned.write(path)?;
+        written::expect_sound(path, &pruned, &args.shapes, global)?;
     }
-    let outcome = Outcome { plan, latency, output: written.map(|path| path.display().to_string()) };
-    output::print(global, &outcome, |outcome| text(outcome, &units))
+    let lossless = args.what.dead_channels && !plan.channels.is_empty();
+    let outcome = Outcome { plan, lossless, latency, output: written.map(|path| path.display().to_string()) };
+    output::print(global, &outcome, |outcome| text(outcome, units))
 }
 
 fn scores(args: &PruneArgs, model: &Model, units: &Units, global: &Global) -> Result<Scores> {
     if let Some(path) = &args.scores {
         return read_json(path, "scores", SCORES_SCHEMA);
     }
-    let criteria = scoring::criteria(std::slice::from_ref(&args.criterion))?;
+    let criteria = scoring::criteria(&[args.criterion.clone().unwrap_or_else(|| "imprint".to_owned())])?;
     let data = args.data.given().map(|given| data::open(&given, model, true, global)).transpose()?;
     let mut scores = scoring::score(model, units, &criteria, data.as_ref(), &args.options, global)?;
     Ok(scores.remove(0))
+}
+
+/// Chooses channels: a share of the filters, or those that do nothing.
+fn plan_channels(args: &PruneArgs, model: &Model, units: &Units) -> Result<Plan> {
+    let channels = Channels::find(model, &units.model, &units.shapes);
+    let constraints = ChannelConstraints {
+        protected: model::protected_groups(&args.limits, &channels)?,
+        floor: args.filter.floor / 100.0,
+        round_to: args.filter.round_to,
+    };
+    let Some(percent) = args.what.filters else {
+        return Ok(plan::dead_channels(&model.graph, units, &channels, &constraints.protected));
+    };
+    let criterion = args.criterion.as_deref().unwrap_or("weight-norm").to_owned();
+    let criterion = scoring::criteria(&[criterion])?.remove(0);
+    if args.scores.is_some() {
+        return Err(Usage("`--scores` holds scores of layers, `--filters` scores filters by itself".to_owned()).into());
+    }
+    let scores = FilterScores::of(criterion, &model.graph, &units.shapes, &channels)?;
+    let scope = match args.filter.scope {
+        ScopeArg::Global => Scope::Global,
+        ScopeArg::Uniform => Scope::Uniform,
+    };
+    Ok(plan::lowest_filters(&model.graph, units, &channels, &scores, &constraints, scope, percent)?)
+}
+
+/// A plan from a file, its cost counted anew.
+fn recount(model: &Model, units: &Units, plan: Plan) -> Result<Plan> {
+    if plan.model != units.model {
+        return Err(PlanError::OtherModel { found: plan.model, expected: units.model.clone() }.into());
+    }
+    let channels = Channels::find(model, &units.model, &units.shapes);
+    plan::cut_of(&model.graph, &channels, &plan.channels)?;
+    let criterion = plan.criterion.as_deref();
+    Ok(plan::of_channels(&model.graph, units, &channels, criterion, plan.target, plan.channels))
 }
 
 /// The layers that `names` name or match; a glob takes what can go and leaves the rest.
@@ -150,9 +209,23 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path, what: &str, schema: u3
     }
 }
 
+fn channels_text(planned: &[PlannedChannels]) -> String {
+    let head = [("channels of", Align::Left), ("removed", Align::Right), ("stay", Align::Right)];
+    let row = |planned: &PlannedChannels| {
+        let removed = planned.removed.len();
+        vec![planned.group.clone(), removed.to_string(), (planned.channels - removed).to_string()]
+    };
+    let total: usize = planned.iter().map(|planned| planned.removed.len()).sum();
+    let noun = if total == 1 { "channel" } else { "channels" };
+    let groups = if planned.len() == 1 { "group" } else { "groups" };
+    let rows: Vec<Vec<String>> = planned.iter().map(row).collect();
+    format!("{}\nremoved {total} {noun} of {} {groups}\n", table(&head, &rows), planned.len())
+}
+
 fn text(outcome: &Outcome, units: &Units) -> String {
     let plan = &outcome.plan;
     let mut text = match plan.removed.len() {
+        0 if !plan.channels.is_empty() => channels_text(&plan.channels),
         0 => "nothing is removed\n".to_owned(),
         1 => "removed 1 layer:\n".to_owned(),
         count => format!("removed {count} layers:\n"),
@@ -177,7 +250,9 @@ fn text(outcome: &Outcome, units: &Units) -> String {
     match &outcome.output {
         Some(path) => {
             text.push_str(&format!("written: {path}\n"));
-            if !plan.removed.is_empty() {
+            if outcome.lossless {
+                text.push_str("what was removed did nothing: the outputs are the same, as `verify` shows\n");
+            } else if !plan.removed.is_empty() || !plan.channels.is_empty() {
                 text.push_str("its accuracy has changed: `recalibrate` or `finetune` it, then `eval`\n");
             }
         }

@@ -1,10 +1,12 @@
 //! The stored numbers that weight criteria read.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::chain::weight;
-use crate::graph::{Graph, NodeId, Uses};
-use crate::ops::attribute;
+use super::coupling::FilterAxis;
+use crate::graph::{Graph, NodeId, Uses, ValueId, tensor};
+use crate::ops::{self, Dim, attribute};
 use crate::proto::TensorProto;
 use crate::shapes::Shapes;
 
@@ -23,7 +25,7 @@ pub fn filters_of(graph: &Graph, shapes: &Shapes, id: NodeId) -> Option<Filters>
     let (position, value) = weight(graph, shapes, id)?;
     let node = graph.node(id);
     let fact = shapes.fact(value);
-    let sizes: Option<Vec<usize>> = fact.shape.as_ref()?.iter().map(crate::ops::Dim::known).collect();
+    let sizes: Option<Vec<usize>> = fact.shape.as_ref()?.iter().map(Dim::known).collect();
     let sizes = sizes?;
     let count = match node.op_type() {
         "Conv" => sizes.first().copied(),
@@ -49,4 +51,71 @@ pub fn batch_norm_behind(graph: &Graph, shapes: &Shapes, uses: &Uses, id: NodeId
         return None;
     }
     shapes.fact(norm.input(1)?).stored.clone()
+}
+
+/// The sum of `f` over the weights of each filter of `source`; `None` where the weights are computed while the model runs.
+///
+/// Weights are read that are stored, filled with one number, or stored as integers with their scales.
+#[must_use]
+pub fn sums_of_filters(
+    graph: &Graph,
+    shapes: &Shapes,
+    source: &FilterAxis,
+    f: impl Fn(f64) -> f64,
+) -> Option<Vec<f64>> {
+    let value = source.weight.value;
+    let dims: Vec<usize> = shapes.fact(value).shape.as_ref()?.iter().map(Dim::known).collect::<Option<_>>()?;
+    let count = shapes.fact(source.output.value).shape.as_ref()?.get(source.output.axis)?.known()?;
+    let weights = weights(graph, shapes, value)?;
+    let node = graph.node(source.node);
+    let groups = usize::try_from(attribute::int(node, "group", 1).ok()?).ok()?.max(1);
+    let mut sums = vec![0.0; count];
+    if node.op_type() == "ConvTranspose" {
+        // [C, F/groups, …]: filter (group, place) reads the channels of its group.
+        let (group_channels, group_filters) = (dims.first()? / groups, *dims.get(1)?);
+        let kernel: usize = dims[2..].iter().product();
+        for (place, weight) in weights.iter().enumerate() {
+            let (channel, filter) = (place / (group_filters * kernel), place / kernel % group_filters);
+            *sums.get_mut(channel / group_channels * group_filters + filter)? += f(weight);
+        }
+        return Some(sums);
+    }
+    let inner: usize = dims[source.weight.axis + 1..].iter().product();
+    for (place, weight) in weights.iter().enumerate() {
+        sums[place / inner % count] += f(weight);
+    }
+    Some(sums)
+}
+
+enum Weights<'w> {
+    Numbers(Cow<'w, [f32]>),
+    Filled(f64, usize),
+}
+
+impl Weights<'_> {
+    fn iter(&self) -> Box<dyn Iterator<Item = f64> + '_> {
+        match self {
+            Self::Numbers(numbers) => Box::new(numbers.iter().copied().map(f64::from)),
+            Self::Filled(number, count) => Box::new(std::iter::repeat_n(*number, *count)),
+        }
+    }
+}
+
+fn weights<'w>(graph: &Graph, shapes: &'w Shapes, value: ValueId) -> Option<Weights<'w>> {
+    if let Some(stored) = &shapes.fact(value).stored {
+        return Some(Weights::Numbers(match tensor::to_f32(stored) {
+            Ok(numbers) => numbers,
+            Err(_) => Cow::Owned(tensor::numbers(stored)?),
+        }));
+    }
+    let (id, node) = graph.nodes().find(|(_, node)| node.outputs().contains(&Some(value)))?;
+    let call = shapes.call(graph, id);
+    match node.op_type() {
+        "ConstantOfShape" => {
+            let count: usize = shapes.fact(value).shape.as_ref()?.iter().map(Dim::known).product::<Option<usize>>()?;
+            Some(Weights::Filled((ops::rule(graph, node).ok()?.level)(&call, &[])?, count))
+        }
+        "DequantizeLinear" => Some(Weights::Numbers(Cow::Owned(ops::quantize::dequantized(&call)?))),
+        _ => None,
+    }
 }

@@ -2,9 +2,14 @@
 
 mod blocks;
 mod chain;
+mod channels;
+mod coupling;
+mod dead;
 mod filters;
 mod flow;
 mod naming;
+mod path;
+mod sizes;
 
 use std::collections::BTreeSet;
 
@@ -15,7 +20,9 @@ use crate::graph::{Graph, NodeId, ValueId};
 use crate::onnx::{Model, ModelDigest};
 use crate::shapes::{InputShapes, ShapeError, Shapes};
 
-pub use filters::{Filters, batch_norm_behind, filters_of};
+pub use channels::{Channel, ChannelCut, ChannelGroup, ChannelRow, Channels, GroupRow, LayerChannels};
+pub use coupling::{Coupling, FilterAxis, Pin, ValueAxis};
+pub use filters::{Filters, batch_norm_behind, filters_of, sums_of_filters};
 use flow::Flow;
 
 /// Version of the JSON form of [`Units`].

@@ -13,11 +13,17 @@ pub(super) fn name(graph: &Graph, units: &mut [Unit]) {
             Kind::Block => block_name(graph, unit),
             Kind::Layer => layer_name(graph, unit.nodes[0]),
         };
-        let numbered = (2..).map(|number| format!("{name}#{number}"));
-        let free = std::iter::once(name.clone()).chain(numbered).find(|name| !taken.contains(name));
-        unit.name = free.expect("there are fewer names than numbers");
-        taken.insert(unit.name.clone());
+        unit.name = unique(&name, &mut taken);
     }
+}
+
+/// `name`, with a number behind it where it is taken.
+pub(super) fn unique(name: &str, taken: &mut BTreeSet<String>) -> String {
+    let numbered = (2..).map(|number| format!("{name}#{number}"));
+    let free = std::iter::once(name.to_owned()).chain(numbered).find(|name| !taken.contains(name));
+    let free = free.expect("there are fewer names than numbers");
+    taken.insert(free.clone());
+    free
 }
 
 /// The module that all nodes of the block lie in; else the common part of its weights' names; else its Add.
@@ -33,7 +39,7 @@ fn block_name(graph: &Graph, unit: &Unit) -> String {
 }
 
 /// The module of the weighted node; else its weight's name; else the node's own label.
-fn layer_name(graph: &Graph, id: NodeId) -> String {
+pub(super) fn layer_name(graph: &Graph, id: NodeId) -> String {
     let node = graph.node(id);
     let module = path(node.name());
     if !module.is_empty() {

@@ -1,7 +1,8 @@
 use super::{Criterion, CriterionError, ScoreRow, finite, mean, scored_units};
-use crate::analysis::{Units, batch_norm_behind};
+use crate::analysis::{FilterAxis, Units, batch_norm_behind};
 use crate::evidence::Evidence;
 use crate::graph::{Graph, tensor};
+use crate::shapes::Shapes;
 
 /// Scale of the batch norm behind a layer's filters.
 ///
@@ -49,5 +50,16 @@ impl Criterion for BatchNormScale {
             }
         }
         if rows.is_empty() { Err(CriterionError::NoBatchNorm { criterion: ID }) } else { Ok(rows) }
+    }
+
+    fn score_filters(
+        &self,
+        graph: &Graph,
+        shapes: &Shapes,
+        source: &FilterAxis,
+    ) -> Result<Option<Vec<f64>>, CriterionError> {
+        let scale = batch_norm_behind(graph, shapes, &graph.uses(), source.node);
+        let numbers = scale.and_then(|scale| tensor::numbers(&scale));
+        Ok(numbers.map(|scale| scale.into_iter().map(|gamma| f64::from(gamma).abs()).collect()))
     }
 }

@@ -1,8 +1,9 @@
 use super::{Criterion, CriterionError, ScoreRow, tapped_units};
-use crate::analysis::Units;
+use crate::analysis::{FilterAxis, Units};
 use crate::evidence::{Evidence, TapCounts};
 use crate::graph::Graph;
 use crate::record::Proportion;
+use crate::shapes::Shapes;
 
 /// Accuracy gain of a classifier imprinted behind each layer.
 ///
@@ -50,6 +51,10 @@ impl Criterion for Imprint {
             }
         };
         Ok(tapped.iter().zip(&counts.taps).map(row).collect())
+    }
+
+    fn score_filters(&self, _: &Graph, _: &Shapes, _: &FilterAxis) -> Result<Option<Vec<f64>>, CriterionError> {
+        Err(CriterionError::NoFilters { criterion: ID })
     }
 }
 

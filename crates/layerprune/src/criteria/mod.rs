@@ -1,18 +1,21 @@
 //! Rules that give each unit its importance. Pure; higher = more important; know no plans.
 
 mod batch_norm_scale;
+mod filters;
 mod imprint;
 mod weight_norm;
 
 use serde::{Deserialize, Serialize};
 
-use crate::analysis::{Unit, Units};
+use crate::analysis::{FilterAxis, Unit, Units};
 use crate::evidence::Evidence;
 use crate::graph::Graph;
 use crate::onnx::ModelDigest;
 use crate::record::Proportion;
+use crate::shapes::Shapes;
 
 pub use batch_norm_scale::BatchNormScale;
+pub use filters::{FilterRow, FilterScores};
 pub use imprint::Imprint;
 pub use weight_norm::WeightNorm;
 
@@ -38,6 +41,17 @@ pub trait Criterion: Sync {
     /// # Errors
     /// Why the criterion cannot be computed on this model.
     fn score(&self, graph: &Graph, units: &Units, evidence: &Evidence) -> Result<Vec<ScoreRow>, CriterionError>;
+
+    /// Scores of the filters that `source` holds, in order; `Ok(None)` where this one has none by this criterion.
+    ///
+    /// # Errors
+    /// Where the criterion scores no filters at all.
+    fn score_filters(
+        &self,
+        graph: &Graph,
+        shapes: &Shapes,
+        source: &FilterAxis,
+    ) -> Result<Option<Vec<f64>>, CriterionError>;
 }
 
 /// The criterion called `id`.
@@ -147,6 +161,22 @@ pub enum CriterionError {
         criterion: &'static str,
         /// The unit.
         unit: String,
+    },
+    /// The criterion ranks whole layers.
+    #[error("criterion `{criterion}` scores layers, not filters; `weight-norm` and `batch-norm-scale` score filters")]
+    NoFilters {
+        /// The criterion.
+        criterion: &'static str,
+    },
+    /// Layers whose filters have no score.
+    #[error(
+        "criterion `{criterion}` gives no score to the filters of {} layers: {}", layers.len(), layers.join(", ")
+    )]
+    Unscored {
+        /// The criterion.
+        criterion: &'static str,
+        /// The layers.
+        layers: Vec<String>,
     },
     /// No data was shown to the model.
     #[error("criterion `{criterion}` needs labelled images")]

@@ -1,7 +1,8 @@
 use super::{Criterion, CriterionError, ScoreRow, finite, mean, scored_units};
-use crate::analysis::{Units, filters_of};
+use crate::analysis::{FilterAxis, Units, filters_of, sums_of_filters};
 use crate::evidence::Evidence;
 use crate::graph::{Graph, tensor};
+use crate::shapes::Shapes;
 
 /// Squared L2 norm of a layer's filters.
 ///
@@ -55,5 +56,14 @@ impl Criterion for WeightNorm {
         } else {
             Err(CriterionError::NoStoredWeight { criterion: ID, units: without })
         }
+    }
+
+    fn score_filters(
+        &self,
+        graph: &Graph,
+        shapes: &Shapes,
+        source: &FilterAxis,
+    ) -> Result<Option<Vec<f64>>, CriterionError> {
+        Ok(sums_of_filters(graph, shapes, source, |weight| weight * weight))
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Graph, Node, NodeId, Port, Value, ValueId};
-use crate::proto::{NodeProto, TensorProto, ValueInfoProto};
+use crate::proto::tensor_shape_proto::dimension;
+use crate::proto::{AttributeProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
 
 impl Graph {
     /// Makes every node that reads `from` read `to` instead. Graph outputs and subgraphs keep reading `from`.
@@ -98,6 +99,60 @@ impl Graph {
         let place = after.and_then(|after| self.order.iter().position(|&id| id == after)).map_or(0, |place| place + 1);
         self.order.insert(place, id);
         id
+    }
+
+    /// Makes input `position` of `node` read `to`, also where the node had fewer inputs.
+    ///
+    /// # Panics
+    /// When the node was removed.
+    pub fn place_input(&mut self, node: NodeId, position: usize, to: ValueId) {
+        let node = self.nodes[node.index()].as_mut().expect("only living nodes are edited");
+        if node.inputs.len() <= position {
+            node.inputs.resize(position + 1, None);
+        }
+        node.inputs[position] = Some(to);
+    }
+
+    /// Gives `node` an attribute, in place of one of the same name.
+    ///
+    /// # Panics
+    /// When the node was removed.
+    pub fn set_attribute(&mut self, node: NodeId, attribute: AttributeProto) {
+        let node = self.nodes[node.index()].as_mut().expect("only living nodes are edited");
+        match node.proto.attribute.iter_mut().find(|found| found.name == attribute.name) {
+            Some(found) => *found = attribute,
+            None => node.proto.attribute.push(attribute),
+        }
+    }
+
+    /// Takes an attribute from `node`, where it has it.
+    ///
+    /// # Panics
+    /// When the node was removed.
+    pub fn remove_attribute(&mut self, node: NodeId, name: &str) {
+        let node = self.nodes[node.index()].as_mut().expect("only living nodes are edited");
+        node.proto.attribute.retain(|attribute| attribute.name() != name);
+    }
+
+    /// The node that stands before `id` in the order.
+    #[must_use]
+    pub fn node_before(&self, id: NodeId) -> Option<NodeId> {
+        let place = self.order.iter().position(|&other| other == id)?;
+        self.order.get(place.checked_sub(1)?).copied()
+    }
+
+    /// Declares that `axis` of `value` has `size` indices, wherever the file declares a number for it.
+    pub fn redeclare_axis(&mut self, value: ValueId, axis: usize, size: usize) {
+        for port in self.inputs.iter_mut().chain(&mut self.declared).filter(|port| port.value == value) {
+            let Some(type_proto::Value::TensorType(tensor)) = port.info.r#type.as_mut().and_then(|t| t.value.as_mut())
+            else {
+                continue;
+            };
+            let dim = tensor.shape.as_mut().and_then(|shape| shape.dim.get_mut(axis));
+            if let Some(dimension::Value::DimValue(number)) = dim.and_then(|dim| dim.value.as_mut()) {
+                *number = size as i64;
+            }
+        }
     }
 
     /// Replaces the declared type of graph input `value`.

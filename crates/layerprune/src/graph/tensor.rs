@@ -223,6 +223,55 @@ fn wrong_type(tensor: &TensorProto, expected: &'static str) -> TensorError {
     TensorError::WrongType { tensor: tensor.name().to_owned(), found: data_type_name(tensor.data_type()), expected }
 }
 
+/// The elements as numbers, whatever their type; `None` for types that are not followed and for faults of [`check`].
+#[must_use]
+pub fn numbers(tensor: &TensorProto) -> Option<Vec<f32>> {
+    if let Ok(numbers) = to_f32(tensor) {
+        return Some(numbers.into_owned());
+    }
+    if let Ok(numbers) = to_i64(tensor) {
+        return Some(numbers.into_iter().map(|number| number as f32).collect());
+    }
+    check(tensor).ok()?;
+    let raw = tensor.raw_data.as_deref();
+    match (DataType::try_from(tensor.data_type()).ok()?, raw) {
+        (DataType::Int8, Some(raw)) => Some(raw.iter().map(|&byte| f32::from(byte as i8)).collect()),
+        (DataType::Uint8, Some(raw)) => Some(raw.iter().map(|&byte| f32::from(byte)).collect()),
+        (DataType::Int8 | DataType::Uint8 | DataType::Int16 | DataType::Uint16, None) => {
+            Some(tensor.int32_data.iter().map(|&number| number as f32).collect())
+        }
+        _ => None,
+    }
+}
+
+/// A copy of `tensor` with only the elements at `kept` of `axis`; name, element type and place of storage stay.
+///
+/// # Errors
+/// The faults of [`check`]; [`TensorError::WrongType`] for elements that are not whole bytes.
+///
+/// # Panics
+/// When there is no such axis, or an index is outside it.
+pub fn select(tensor: &TensorProto, axis: usize, kept: &[usize]) -> Result<TensorProto, TensorError> {
+    check(tensor)?;
+    let mut new = tensor.clone();
+    let bytes =
+        element_bits(tensor.data_type()).filter(|bits| bits % 8 == 0 && make_raw(&mut new)).map(|bits| bits / 8);
+    let (Some(bytes), Some(raw)) = (bytes, new.raw_data.take()) else {
+        return Err(wrong_type(tensor, "of whole bytes"));
+    };
+    let dims = shape(tensor)?;
+    let inner = dims[axis + 1..].iter().product::<usize>() * bytes;
+    let mut selected = Vec::with_capacity(raw.len() / dims[axis].max(1) * kept.len());
+    for outer in raw.chunks_exact((dims[axis] * inner).max(1)) {
+        for &index in kept {
+            selected.extend_from_slice(&outer[index * inner..(index + 1) * inner]);
+        }
+    }
+    new.dims[axis] = kept.len() as i64;
+    new.raw_data = Some(selected.into());
+    Ok(new)
+}
+
 /// A new `FLOAT` tensor of shape `dims`.
 ///
 /// # Panics
@@ -250,6 +299,20 @@ pub fn from_i64(dims: &[usize], data: &[i64]) -> TensorProto {
         data_type: Some(DataType::Int64 as i32),
         raw_data: Some(data.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>().into()),
         ..Default::default()
+    }
+}
+
+/// A new `INT32` tensor of shape `dims`; numbers that do not fit are clamped.
+///
+/// # Panics
+/// When `data` does not fill `dims`.
+#[must_use]
+pub fn from_i32(dims: &[usize], data: &[i64]) -> TensorProto {
+    let narrow = |&number: &i64| number.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
+    TensorProto {
+        data_type: Some(DataType::Int32 as i32),
+        raw_data: Some(data.iter().map(narrow).flat_map(i32::to_le_bytes).collect::<Vec<u8>>().into()),
+        ..from_i64(dims, data)
     }
 }
 

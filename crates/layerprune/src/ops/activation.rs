@@ -8,6 +8,8 @@
 //! | PRelu | 1, 6: the slope aligns with the channels; 7: it broadcasts |
 //! | [HardSwish](https://onnx.ai/onnx/operators/onnx__HardSwish.html) 14, Mish 18, [Gelu](https://onnx.ai/onnx/operators/onnx__Gelu.html) 20, Celu 12, ThresholdedRelu 10, Erf 9, Round 11, Sign 9, Softplus, Softsign 1 | |
 
+use super::couple::{self, Coupler, DATA, End, RESULT};
+use super::level::{self, Level, Number};
 use super::{Call, Dim, Fact, OpRule, Reason, Role, Sign, attribute, axes, no_macs, sign};
 use crate::graph::tensor;
 
@@ -20,18 +22,23 @@ const UNARY: OpRule = OpRule {
     not_parameters: &[],
     infer: same,
     macs: no_macs,
+    couple: couple::kept,
+    adjust: couple::nothing,
+    level: level::free,
 };
 
 /// `|x|`.
-pub static ABS: OpRule = OpRule { op_type: "Abs", sign: sign::non_negative, ..UNARY };
+pub static ABS: OpRule = OpRule { op_type: "Abs", level: level::zero, sign: sign::non_negative, ..UNARY };
 /// Rounds up.
-pub static CEIL: OpRule = OpRule { op_type: "Ceil", ..UNARY };
+pub static CEIL: OpRule = OpRule { op_type: "Ceil", level: level::zero, ..UNARY };
 /// `max(0, x) + min(0, alpha (exp(x / alpha) - 1))`.
 pub static CELU: OpRule =
-    OpRule { op_type: "Celu", opsets: (12, super::NEWEST_OPSET), attributes: &["alpha"], ..UNARY };
+    OpRule { op_type: "Celu", level: level::zero, opsets: (12, super::NEWEST_OPSET), attributes: &["alpha"], ..UNARY };
 /// Clamps between bounds.
 pub static CLIP: OpRule = OpRule {
     op_type: "Clip",
+    couple: first_kept,
+    level: clip_level,
     attributes: &["consumed_inputs", "max", "min"],
     sign: clip_sign,
     not_parameters: &[1, 2],
@@ -39,16 +46,24 @@ pub static CLIP: OpRule = OpRule {
     ..UNARY
 };
 /// `x`, or `alpha (exp(x) - 1)` below 0.
-pub static ELU: OpRule = OpRule { op_type: "Elu", attributes: &["alpha", "consumed_inputs"], ..UNARY };
+pub static ELU: OpRule =
+    OpRule { op_type: "Elu", level: level::zero, attributes: &["alpha", "consumed_inputs"], ..UNARY };
 /// The error function.
-pub static ERF: OpRule = OpRule { op_type: "Erf", opsets: (9, super::NEWEST_OPSET), attributes: &[], ..UNARY };
+pub static ERF: OpRule =
+    OpRule { op_type: "Erf", level: level::zero, opsets: (9, super::NEWEST_OPSET), attributes: &[], ..UNARY };
 /// `exp(x)`.
 pub static EXP: OpRule = OpRule { op_type: "Exp", sign: sign::non_negative, ..UNARY };
 /// Rounds down.
-pub static FLOOR: OpRule = OpRule { op_type: "Floor", ..UNARY };
+pub static FLOOR: OpRule = OpRule { op_type: "Floor", level: level::zero, ..UNARY };
 /// Gaussian error linear unit.
-pub static GELU: OpRule =
-    OpRule { op_type: "Gelu", opsets: (20, super::NEWEST_OPSET), attributes: &["approximate"], infer: gelu, ..UNARY };
+pub static GELU: OpRule = OpRule {
+    op_type: "Gelu",
+    level: level::zero,
+    opsets: (20, super::NEWEST_OPSET),
+    attributes: &["approximate"],
+    infer: gelu,
+    ..UNARY
+};
 /// `max(0, min(1, alpha x + beta))`.
 pub static HARD_SIGMOID: OpRule = OpRule {
     op_type: "HardSigmoid",
@@ -58,47 +73,73 @@ pub static HARD_SIGMOID: OpRule = OpRule {
 };
 /// `x max(0, min(1, x / 6 + 1 / 2))`.
 pub static HARD_SWISH: OpRule =
-    OpRule { op_type: "HardSwish", opsets: (14, super::NEWEST_OPSET), attributes: &[], ..UNARY };
+    OpRule { op_type: "HardSwish", level: level::zero, opsets: (14, super::NEWEST_OPSET), attributes: &[], ..UNARY };
 /// `x`, or `alpha x` below 0.
-pub static LEAKY_RELU: OpRule = OpRule { op_type: "LeakyRelu", attributes: &["alpha", "consumed_inputs"], ..UNARY };
+pub static LEAKY_RELU: OpRule =
+    OpRule { op_type: "LeakyRelu", level: level::zero, attributes: &["alpha", "consumed_inputs"], ..UNARY };
 /// Natural logarithm.
 pub static LOG: OpRule = OpRule { op_type: "Log", sign: sign::free, ..UNARY };
 /// Logarithm of the softmax along an axis.
-pub static LOG_SOFTMAX: OpRule =
-    OpRule { op_type: "LogSoftmax", attributes: &["axis"], sign: sign::free, infer: softmax, ..UNARY };
+pub static LOG_SOFTMAX: OpRule = OpRule {
+    op_type: "LogSoftmax",
+    couple: softmax_axes,
+    attributes: &["axis"],
+    sign: sign::free,
+    infer: softmax,
+    ..UNARY
+};
 /// `x tanh(ln(1 + exp(x)))`.
-pub static MISH: OpRule = OpRule { op_type: "Mish", opsets: (18, super::NEWEST_OPSET), attributes: &[], ..UNARY };
+pub static MISH: OpRule =
+    OpRule { op_type: "Mish", level: level::zero, opsets: (18, super::NEWEST_OPSET), attributes: &[], ..UNARY };
 /// `-x`.
-pub static NEG: OpRule = OpRule { op_type: "Neg", sign: sign::free, ..UNARY };
+pub static NEG: OpRule = OpRule { op_type: "Neg", level: level::zero, sign: sign::free, ..UNARY };
 /// `x`, or a learned slope times `x` below 0.
-pub static P_RELU: OpRule = OpRule { op_type: "PRelu", infer: p_relu, ..UNARY };
+pub static P_RELU: OpRule = OpRule { op_type: "PRelu", couple: slopes, level: level::zero, infer: p_relu, ..UNARY };
 /// `1 / x`.
 pub static RECIPROCAL: OpRule = OpRule { op_type: "Reciprocal", sign: sign::free, ..UNARY };
 /// `max(0, x)`.
-pub static RELU: OpRule = OpRule { op_type: "Relu", sign: sign::non_negative, ..UNARY };
+pub static RELU: OpRule = OpRule { op_type: "Relu", level: level::rectified, sign: sign::non_negative, ..UNARY };
 /// Rounds to the nearest, halves to even.
-pub static ROUND: OpRule = OpRule { op_type: "Round", opsets: (11, super::NEWEST_OPSET), attributes: &[], ..UNARY };
+pub static ROUND: OpRule =
+    OpRule { op_type: "Round", level: level::zero, opsets: (11, super::NEWEST_OPSET), attributes: &[], ..UNARY };
 /// Scaled exponential linear unit.
-pub static SELU: OpRule =
-    OpRule { op_type: "Selu", attributes: &["alpha", "consumed_inputs", "gamma"], sign: selu_sign, ..UNARY };
+pub static SELU: OpRule = OpRule {
+    op_type: "Selu",
+    level: level::zero,
+    attributes: &["alpha", "consumed_inputs", "gamma"],
+    sign: selu_sign,
+    ..UNARY
+};
 /// `1 / (1 + exp(-x))`.
 pub static SIGMOID: OpRule = OpRule { op_type: "Sigmoid", sign: sign::non_negative, ..UNARY };
 /// -1, 0 or 1.
-pub static SIGN: OpRule = OpRule { op_type: "Sign", opsets: (9, super::NEWEST_OPSET), attributes: &[], ..UNARY };
+pub static SIGN: OpRule =
+    OpRule { op_type: "Sign", level: level::zero, opsets: (9, super::NEWEST_OPSET), attributes: &[], ..UNARY };
 /// `exp(x)` over its sum along an axis.
-pub static SOFTMAX: OpRule =
-    OpRule { op_type: "Softmax", attributes: &["axis"], sign: sign::non_negative, infer: softmax, ..UNARY };
+pub static SOFTMAX: OpRule = OpRule {
+    op_type: "Softmax",
+    couple: softmax_axes,
+    attributes: &["axis"],
+    sign: sign::non_negative,
+    infer: softmax,
+    ..UNARY
+};
 /// `ln(1 + exp(x))`.
 pub static SOFTPLUS: OpRule = OpRule { op_type: "Softplus", attributes: &[], sign: sign::non_negative, ..UNARY };
 /// `x / (1 + |x|)`.
-pub static SOFTSIGN: OpRule = OpRule { op_type: "Softsign", attributes: &[], ..UNARY };
+pub static SOFTSIGN: OpRule = OpRule { op_type: "Softsign", level: level::zero, attributes: &[], ..UNARY };
 /// Square root.
-pub static SQRT: OpRule = OpRule { op_type: "Sqrt", sign: sign::non_negative, ..UNARY };
+pub static SQRT: OpRule = OpRule { op_type: "Sqrt", level: level::zero, sign: sign::non_negative, ..UNARY };
 /// Hyperbolic tangent.
-pub static TANH: OpRule = OpRule { op_type: "Tanh", ..UNARY };
+pub static TANH: OpRule = OpRule { op_type: "Tanh", level: level::zero, ..UNARY };
 /// `x`, or 0 up to `alpha`.
-pub static THRESHOLDED_RELU: OpRule =
-    OpRule { op_type: "ThresholdedRelu", opsets: (10, super::NEWEST_OPSET), attributes: &["alpha"], ..UNARY };
+pub static THRESHOLDED_RELU: OpRule = OpRule {
+    op_type: "ThresholdedRelu",
+    level: level::zero,
+    opsets: (10, super::NEWEST_OPSET),
+    attributes: &["alpha"],
+    ..UNARY
+};
 
 /// Type and shape of the first input.
 pub(crate) fn same(call: &Call<'_>) -> Result<Vec<Fact>, Reason> {
@@ -216,4 +257,44 @@ fn p_relu(call: &Call<'_>) -> Result<Vec<Fact>, Reason> {
         }
     }
     same(call)
+}
+
+/// The bounds are single numbers and have no axes worth following.
+fn first_kept(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    coupler.all_same(DATA, RESULT);
+    coupler.own_all(End::Input(1));
+    coupler.own_all(End::Input(2));
+    Ok(())
+}
+
+fn clip_level(call: &Call<'_>, levels: &[Level]) -> Number {
+    let clip = Clip::read(call).ok()?;
+    let level = level::copied(call, levels)?;
+    let raised = clip.min.map_or(level, |min| level.max(f64::from(min)));
+    Some(clip.max.map_or(raised, |max| raised.min(f64::from(max))))
+}
+
+fn softmax_axes(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    let rank = coupler.rank(DATA);
+    let axis = softmax_axis(coupler.call)?;
+    let first = if axis == rank as i64 { rank } else { axes::axis(axis, rank)? };
+    let normalised: Vec<usize> = if coupler.call.opset < 13 { (first..rank).collect() } else { vec![first] };
+    coupler.same_but(DATA, RESULT, &normalised);
+    for axis in normalised {
+        for end in [DATA, RESULT] {
+            coupler.pin(end.axis(axis), "a softmax goes over it");
+        }
+    }
+    Ok(())
+}
+
+fn slopes(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    coupler.all_same(DATA, RESULT);
+    let slope = End::Input(1);
+    if coupler.call.opset < 7 && coupler.rank(slope) == 1 {
+        coupler.same(slope.axis(0), RESULT.axis(1));
+    } else {
+        coupler.broadcast(slope, RESULT);
+    }
+    Ok(())
 }

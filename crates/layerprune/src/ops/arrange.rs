@@ -6,7 +6,8 @@
 //! | [DepthToSpace](https://onnx.ai/onnx/operators/onnx__DepthToSpace.html) | 1; 11: `mode` |
 //! | [SpaceToDepth](https://onnx.ai/onnx/operators/onnx__SpaceToDepth.html) | 1, 13 |
 
-use super::{Call, Dim, Fact, OpRule, Reason, Role, attribute, axes, no_macs, sign};
+use super::couple::{self, Coupler, DATA, RESULT};
+use super::{Call, Dim, Fact, OpRule, Reason, Role, attribute, axes, level, no_macs, sign};
 
 const ARRANGE: OpRule = OpRule {
     op_type: "",
@@ -17,14 +18,27 @@ const ARRANGE: OpRule = OpRule {
     not_parameters: &[],
     infer: transpose,
     macs: no_macs,
+    couple: permuted,
+    adjust: couple::nothing,
+    level: level::copied,
 };
 
 /// Channels become blocks of pixels.
-pub static DEPTH_TO_SPACE: OpRule =
-    OpRule { op_type: "DepthToSpace", attributes: &["blocksize", "mode"], infer: depth_to_space, ..ARRANGE };
+pub static DEPTH_TO_SPACE: OpRule = OpRule {
+    op_type: "DepthToSpace",
+    attributes: &["blocksize", "mode"],
+    infer: depth_to_space,
+    couple: into_space,
+    ..ARRANGE
+};
 /// Blocks of pixels become channels.
-pub static SPACE_TO_DEPTH: OpRule =
-    OpRule { op_type: "SpaceToDepth", attributes: &["blocksize"], infer: space_to_depth, ..ARRANGE };
+pub static SPACE_TO_DEPTH: OpRule = OpRule {
+    op_type: "SpaceToDepth",
+    attributes: &["blocksize"],
+    infer: space_to_depth,
+    couple: into_depth,
+    ..ARRANGE
+};
 /// Axes in another order.
 pub static TRANSPOSE: OpRule = OpRule { op_type: "Transpose", attributes: &["perm"], ..ARRANGE };
 
@@ -119,4 +133,30 @@ fn grown(size: &Dim, by: Option<usize>) -> Result<Dim, Reason> {
         (Dim::Known(size), None) => Err(format!("size {size} times the block is too large")),
         _ => Ok(Dim::Unknown),
     }
+}
+
+fn permuted(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    let order = permutation(coupler.call, coupler.rank(DATA))?;
+    for (to, from) in order.into_iter().enumerate() {
+        coupler.same(DATA.axis(from), RESULT.axis(to));
+    }
+    Ok(())
+}
+
+fn into_space(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    let pixels = block_size(coupler.call)?.pow(2);
+    let channels = coupler.size(RESULT.axis(1)).ok_or("the number of channels is not known")?;
+    let inner = if depth_first(coupler.call)? { 1 } else { pixels };
+    coupler.same(DATA.axis(0), RESULT.axis(0));
+    coupler.part(RESULT.axis(1), DATA.axis(1), inner, channels);
+    coupler.pin_from(2, &[DATA, RESULT], "pixels are put between its own");
+    Ok(())
+}
+
+fn into_depth(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    let channels = coupler.size(DATA.axis(1)).ok_or("the number of channels is not known")?;
+    coupler.same(DATA.axis(0), RESULT.axis(0));
+    coupler.part(DATA.axis(1), RESULT.axis(1), 1, channels);
+    coupler.pin_from(2, &[DATA, RESULT], "its pixels become channels");
+    Ok(())
 }

@@ -12,7 +12,9 @@
 
 use std::sync::Arc;
 
+use super::couple::{self, Adjustment, Coupler, Cut, DATA, End, RESULT};
 use super::elementwise::fitting;
+use super::level::{self, Level, Number};
 use super::{Call, Dim, Element, Fact, OpRule, Reason, Role, Sign, attribute, axes, no_macs, sign};
 use crate::graph::tensor;
 use crate::proto::TensorProto;
@@ -27,6 +29,9 @@ const OTHER: OpRule = OpRule {
     not_parameters: &[],
     infer: identity,
     macs: no_macs,
+    couple: copied,
+    adjust: couple::nothing,
+    level: level::copied,
 };
 
 /// Another element type.
@@ -47,6 +52,8 @@ pub static CONSTANT: OpRule = OpRule {
     attributes: &["value", "value_float", "value_floats", "value_int", "value_ints"],
     sign: constant_sign,
     infer: constant,
+    couple: from_nothing,
+    level: level::free,
     ..OTHER
 };
 /// One number all over a computed shape.
@@ -57,6 +64,9 @@ pub static CONSTANT_OF_SHAPE: OpRule = OpRule {
     sign: filled_sign,
     not_parameters: &[0],
     infer: filled,
+    couple: from_nothing,
+    adjust: filled_sizes,
+    level: filled_level,
     ..OTHER
 };
 /// A copy, as long as the model is not being trained.
@@ -76,13 +86,23 @@ pub static RANGE: OpRule = OpRule {
     sign: sign::free,
     not_parameters: &[0, 1, 2],
     infer: range,
+    couple: numbers_in_order,
+    level: level::free,
     ..OTHER
 };
 /// The sizes of a value.
-pub static SHAPE: OpRule =
-    OpRule { op_type: "Shape", attributes: &["end", "start"], sign: sign::non_negative, infer: shape, ..OTHER };
+pub static SHAPE: OpRule = OpRule {
+    op_type: "Shape",
+    attributes: &["end", "start"],
+    sign: sign::non_negative,
+    infer: shape,
+    couple: sizes_only,
+    level: level::free,
+    ..OTHER
+};
 /// The number of elements of a value.
-pub static SIZE: OpRule = OpRule { op_type: "Size", sign: sign::non_negative, infer: size, ..OTHER };
+pub static SIZE: OpRule =
+    OpRule { op_type: "Size", sign: sign::non_negative, infer: size, couple: sizes_only, level: level::free, ..OTHER };
 
 fn identity(call: &Call<'_>) -> Result<Vec<Fact>, Reason> {
     Ok(vec![call.input(0)?.clone()])
@@ -265,4 +285,47 @@ fn range(call: &Call<'_>) -> Result<Vec<Fact>, Reason> {
         output.content = Some((0..count).map(element).collect());
     }
     Ok(vec![output])
+}
+
+/// Both outputs of `Dropout` have the axes of the data; scalars beside the data have none.
+fn copied(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    coupler.all_same(DATA, RESULT);
+    coupler.all_same(DATA, End::Output(1));
+    coupler.own_all(End::Input(1));
+    coupler.own_all(End::Input(2));
+    Ok(())
+}
+
+fn from_nothing(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    coupler.own_all(DATA);
+    coupler.own_all(RESULT);
+    Ok(())
+}
+
+fn numbers_in_order(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    coupler.pin_from(0, &[RESULT], "it counts");
+    Ok(())
+}
+
+/// Where the sizes go is looked at by whoever follows them.
+fn sizes_only(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    coupler.own_all(DATA);
+    coupler.own_all(RESULT);
+    Ok(())
+}
+
+fn filled_sizes(call: &Call<'_>, cut: &Cut) -> Result<Vec<Adjustment>, Reason> {
+    let rank = super::reshape::target_dims(call.input(0)?)?.map_or(0, |dims| dims.len());
+    let changed: Vec<(usize, i64)> =
+        (0..rank).filter_map(|axis| Some((axis, cut.kept(RESULT.axis(axis))?.len() as i64))).collect();
+    Ok(if changed.is_empty() { Vec::new() } else { vec![Adjustment::Elements { input: 0, changed }] })
+}
+
+fn filled_level(call: &Call<'_>, _: &[Level]) -> Number {
+    let value = filling(call).ok()?;
+    let stored = value.stored.as_ref()?;
+    match tensor::to_f32(stored) {
+        Ok(numbers) => numbers.first().map(|&number| f64::from(number)),
+        Err(_) => tensor::to_i64(stored).ok()?.first().map(|&number| number as f64),
+    }
 }

@@ -5,7 +5,8 @@
 //! | [Conv](https://onnx.ai/onnx/operators/onnx__Conv.html) | 1, 11 (stricter text), 22 (bfloat16) agree in meaning |
 //! | [ConvTranspose](https://onnx.ai/onnx/operators/onnx__ConvTranspose.html) | the same; `output_shape` is refused |
 
-use super::{Call, Dim, Fact, OpRule, Reason, Role, attribute, elements_per_sample, sign};
+use super::couple::{Adjustment, Coupler, Cut, DATA, End, RESULT, Relation};
+use super::{Call, Dim, Fact, OpRule, Reason, Role, attribute, elements_per_sample, level, sign};
 
 /// N-dimensional convolution, grouped and depthwise included.
 pub static CONV: OpRule = OpRule {
@@ -17,6 +18,9 @@ pub static CONV: OpRule = OpRule {
     not_parameters: &[],
     infer,
     macs,
+    couple: couple,
+    adjust: adjust,
+    level: level::free,
 };
 
 /// Transposed convolution: each input element spreads over a window of the output.
@@ -38,6 +42,9 @@ pub static CONV_TRANSPOSE: OpRule = OpRule {
     not_parameters: &[],
     infer: infer_transposed,
     macs: macs_transposed,
+    couple: couple_transposed,
+    adjust: adjust,
+    level: level::free,
 };
 
 const WINDOW_ATTRIBUTES: &[&str] = &["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"];
@@ -252,9 +259,13 @@ fn check_input(input: &[Dim], axes: usize, channels: usize) -> Result<(), Reason
 }
 
 fn macs(call: &Call<'_>, outputs: &[Fact]) -> Option<u64> {
-    let conv = Conv::read(call).ok()?;
-    let kernel = conv.window.kernel.iter().try_fold(conv.group_channels, |product, &size| product.checked_mul(size))?;
-    elements_per_sample(outputs.first()?.shape.as_ref()?)?.checked_mul(kernel as u64)
+    elements_per_sample(outputs.first()?.shape.as_ref()?)?.checked_mul(behind_first_axis(call)?)
+}
+
+/// Weights behind each index of the weight's first axis.
+fn behind_first_axis(call: &Call<'_>) -> Option<u64> {
+    let weight = call.shape(1).ok()??;
+    weight[1..].iter().try_fold(1_u64, |product, size| product.checked_mul(size.known()? as u64))
 }
 
 /// Geometry of a transposed convolution.
@@ -355,8 +366,72 @@ fn infer_transposed(call: &Call<'_>) -> Result<Vec<Fact>, Reason> {
 }
 
 fn macs_transposed(call: &Call<'_>, _: &[Fact]) -> Option<u64> {
-    let conv = ConvTranspose::read(call).ok()?;
+    elements_per_sample(call.shape(0).ok()??)?.checked_mul(behind_first_axis(call)?)
+}
+
+const WEIGHT: End = End::Input(1);
+const BIAS: End = End::Input(2);
+
+/// Filters make channels, and each input channel is read by a column of the weight. With conv groups, channels that stand
+/// at the same place of their groups go together, so that the groups stay equal; where a group has one input channel,
+/// the group goes as a whole.
+fn couple(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    let conv = Conv::read(coupler.call)?;
+    let (channels, filters) = (DATA.axis(1), RESULT.axis(1));
     let group_filters = conv.filters / conv.groups;
-    let spread = conv.window.kernel.iter().try_fold(group_filters, |product, &size| product.checked_mul(size))?;
-    elements_per_sample(call.shape(0).ok()??)?.checked_mul(spread as u64)
+    coupler.same(DATA.axis(0), RESULT.axis(0));
+    coupler.same(WEIGHT.axis(0), filters);
+    coupler.same(BIAS.axis(0), filters);
+    coupler.say(Relation::Filters { weight: WEIGHT.axis(0), output: filters });
+    coupler.pin_from(2, &[DATA, RESULT, WEIGHT], "a window slides over it");
+    if conv.groups == 1 {
+        coupler.same(channels, WEIGHT.axis(1));
+        coupler.sum(channels);
+    } else if conv.group_channels == 1 {
+        coupler.part(channels, filters, group_filters, conv.groups);
+    } else {
+        coupler.part(WEIGHT.axis(1), channels, 1, conv.group_channels);
+        coupler.say(Relation::Tie { at: filters, size: group_filters });
+        coupler.sum(channels);
+    }
+    Ok(())
+}
+
+/// As for a convolution, with the first two axes of the weight in each other's place.
+fn couple_transposed(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    let conv = ConvTranspose::read(coupler.call)?;
+    let (channels, filters) = (DATA.axis(1), RESULT.axis(1));
+    let (group_channels, group_filters) = (conv.channels / conv.groups, conv.filters / conv.groups);
+    coupler.same(DATA.axis(0), RESULT.axis(0));
+    coupler.same(channels, WEIGHT.axis(0));
+    coupler.same(BIAS.axis(0), filters);
+    coupler.pin_from(2, &[DATA, RESULT, WEIGHT], "a window slides over it");
+    if group_channels == 1 && conv.groups > 1 {
+        coupler.part(channels, filters, group_filters, conv.groups);
+        coupler.own(WEIGHT.axis(1));
+        coupler.say(Relation::Filters { weight: WEIGHT.axis(0), output: filters });
+        return Ok(());
+    }
+    coupler.part(WEIGHT.axis(1), filters, 1, group_filters);
+    coupler.say(Relation::Filters { weight: WEIGHT.axis(1), output: filters });
+    coupler.sum(channels);
+    if conv.groups > 1 {
+        coupler.say(Relation::Tie { at: channels, size: group_channels });
+    }
+    Ok(())
+}
+
+/// Conv groups that go as a whole leave fewer of them.
+fn adjust(call: &Call<'_>, cut: &Cut) -> Result<Vec<Adjustment>, Reason> {
+    let (groups, channels) = match call.node.op_type() {
+        "Conv" => Conv::read(call).map(|conv| (conv.groups, conv.group_channels * conv.groups))?,
+        _ => ConvTranspose::read(call).map(|conv| (conv.groups, conv.channels))?,
+    };
+    let whole_groups = groups > 1 && channels == groups;
+    let left = cut.count(DATA.axis(1), 0..channels);
+    Ok(if whole_groups && left < groups {
+        vec![Adjustment::Int { name: "group", number: left as i64 }]
+    } else {
+        Vec::new()
+    })
 }

@@ -8,7 +8,8 @@
 //! | [Where](https://onnx.ai/onnx/operators/onnx__Where.html) 9, GreaterOrEqual and LessOrEqual 12, Not 1, Mod 10 | |
 
 use super::activation::same;
-use super::{Call, Dim, Element, Fact, OpRule, Reason, Role, Sign, attribute, axes, broadcast, no_macs, sign};
+use super::couple::{self, Coupler, End, RESULT};
+use super::{Call, Dim, Element, Fact, OpRule, Reason, Role, Sign, attribute, axes, broadcast, level, no_macs, sign};
 use crate::proto::tensor_proto::DataType;
 
 const BINARY: OpRule = OpRule {
@@ -20,6 +21,9 @@ const BINARY: OpRule = OpRule {
     not_parameters: &[],
     infer: arithmetic,
     macs: no_macs,
+    couple: aligned,
+    adjust: couple::nothing,
+    level: level::free,
 };
 
 const COMPARE: OpRule =
@@ -28,11 +32,11 @@ const COMPARE: OpRule =
 const VARIADIC: OpRule = OpRule { attributes: &["consumed_inputs"], ..BINARY };
 
 /// Sum of two values.
-pub static ADD: OpRule = OpRule { op_type: "Add", role: Role::Add, ..BINARY };
+pub static ADD: OpRule = OpRule { op_type: "Add", level: level::added, role: Role::Add, ..BINARY };
 /// Logical and.
 pub static AND: OpRule = OpRule { op_type: "And", ..COMPARE };
 /// Quotient of two values.
-pub static DIV: OpRule = OpRule { op_type: "Div", sign: div_sign, ..BINARY };
+pub static DIV: OpRule = OpRule { op_type: "Div", level: level::divided, sign: div_sign, ..BINARY };
 /// Whether two values are equal.
 pub static EQUAL: OpRule = OpRule { op_type: "Equal", ..COMPARE };
 /// Whether the first value is greater.
@@ -46,30 +50,37 @@ pub static LESS: OpRule = OpRule { op_type: "Less", ..COMPARE };
 pub static LESS_OR_EQUAL: OpRule =
     OpRule { op_type: "LessOrEqual", opsets: (12, super::NEWEST_OPSET), attributes: &[], ..COMPARE };
 /// Largest of several values.
-pub static MAX: OpRule = OpRule { op_type: "Max", sign: max_sign, ..VARIADIC };
+pub static MAX: OpRule = OpRule { op_type: "Max", level: level::zero_of_all, sign: max_sign, ..VARIADIC };
 /// Mean of several values.
-pub static MEAN: OpRule = OpRule { op_type: "Mean", ..VARIADIC };
+pub static MEAN: OpRule = OpRule { op_type: "Mean", level: level::zero_of_all, ..VARIADIC };
 /// Smallest of several values.
-pub static MIN: OpRule = OpRule { op_type: "Min", ..VARIADIC };
+pub static MIN: OpRule = OpRule { op_type: "Min", level: level::zero_of_all, ..VARIADIC };
 /// Remainder of a division.
 pub static MOD: OpRule =
     OpRule { op_type: "Mod", opsets: (10, super::NEWEST_OPSET), attributes: &["fmod"], sign: sign::free, ..BINARY };
 /// Product of two values.
-pub static MUL: OpRule = OpRule { op_type: "Mul", sign: mul_sign, ..BINARY };
+pub static MUL: OpRule = OpRule { op_type: "Mul", level: level::multiplied, sign: mul_sign, ..BINARY };
 /// Logical not.
 pub static NOT: OpRule = OpRule { op_type: "Not", attributes: &[], infer: same, ..COMPARE };
 /// Logical or.
 pub static OR: OpRule = OpRule { op_type: "Or", ..COMPARE };
 /// The first value to the power of the second.
-pub static POW: OpRule =
-    OpRule { op_type: "Pow", attributes: &["axis", "broadcast"], sign: pow_sign, not_parameters: &[1], ..BINARY };
+pub static POW: OpRule = OpRule {
+    op_type: "Pow",
+    level: level::raised,
+    attributes: &["axis", "broadcast"],
+    sign: pow_sign,
+    not_parameters: &[1],
+    ..BINARY
+};
 /// Difference of two values.
-pub static SUB: OpRule = OpRule { op_type: "Sub", sign: sign::free, ..BINARY };
+pub static SUB: OpRule = OpRule { op_type: "Sub", level: level::subtracted, sign: sign::free, ..BINARY };
 /// Sum of several values.
-pub static SUM: OpRule = OpRule { op_type: "Sum", role: Role::Add, ..VARIADIC };
+pub static SUM: OpRule = OpRule { op_type: "Sum", level: level::added, role: Role::Add, ..VARIADIC };
 /// Elements of the second or the third value, as the first says.
 pub static WHERE: OpRule = OpRule {
     op_type: "Where",
+    level: |call, levels| level::zero_of_all(call, levels.get(1..).unwrap_or(&[])),
     opsets: (9, super::NEWEST_OPSET),
     attributes: &[],
     sign: |call| sign::kept_of(call, &[1, 2]),
@@ -297,4 +308,16 @@ fn pow_sign(call: &Call<'_>) -> Sign {
         Some(exponent) if sign::all_stored(exponent, even) => Sign::NonNegative,
         _ => sign::kept(call),
     }
+}
+
+/// Each axis of an input is the one of the output that it meets, but for those of size 1 that are repeated.
+fn aligned(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    let Some(alignment) = Alignment::read(coupler.call)? else { return Ok(()) };
+    for (position, offset) in alignment.offsets.into_iter().enumerate() {
+        let input = End::Input(position);
+        for axis in 0..coupler.rank(input) {
+            coupler.same(input.axis(axis), RESULT.axis(axis + offset));
+        }
+    }
+    Ok(())
 }

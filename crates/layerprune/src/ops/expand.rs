@@ -5,7 +5,8 @@
 //! | [Expand](https://onnx.ai/onnx/operators/onnx__Expand.html) | 8, 13 |
 //! | [Tile](https://onnx.ai/onnx/operators/onnx__Tile.html) | 6, 13 |
 
-use super::{Call, Dim, Element, Fact, OpRule, Reason, Role, broadcast, no_macs, sign};
+use super::couple::{self, Adjustment, Coupler, Cut, DATA, End, RESULT};
+use super::{Call, Dim, Element, Fact, OpRule, Reason, Role, broadcast, level, no_macs, sign};
 
 const REPEAT: OpRule = OpRule {
     op_type: "",
@@ -16,10 +17,14 @@ const REPEAT: OpRule = OpRule {
     not_parameters: &[1],
     infer: tile,
     macs: no_macs,
+    couple: tiled,
+    adjust: couple::nothing,
+    level: level::copied,
 };
 
 /// Broadcast to a shape.
-pub static EXPAND: OpRule = OpRule { op_type: "Expand", opsets: (8, super::NEWEST_OPSET), infer: expand, ..REPEAT };
+pub static EXPAND: OpRule =
+    OpRule { op_type: "Expand", opsets: (8, super::NEWEST_OPSET), infer: expand, couple: spread, adjust, ..REPEAT };
 /// Repeated along each axis.
 pub static TILE: OpRule = OpRule { op_type: "Tile", ..REPEAT };
 
@@ -59,4 +64,41 @@ fn repeated(dim: &Dim, times: &Element) -> Result<Dim, Reason> {
         (_, Element::Known(times)) if *times < 0 => Err(format!("an axis can't be repeated {times} times")),
         _ => Ok(Dim::Unknown),
     }
+}
+
+/// Axes that the input has stay as they are; those along which it is repeated belong to nothing else.
+fn spread(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    coupler.own_all(End::Input(1));
+    coupler.own_all(RESULT);
+    coupler.broadcast(DATA, RESULT);
+    Ok(())
+}
+
+/// Sizes that the target shape names follow those of the axes; `1` does by itself.
+fn adjust(call: &Call<'_>, cut: &Cut) -> Result<Vec<Adjustment>, Reason> {
+    let Some(target) = super::reshape::target_dims(call.input(1)?)? else { return Ok(Vec::new()) };
+    let rank = call.shape(0)?.map_or(target.len(), |dims| dims.len().max(target.len()));
+    let offset = rank - target.len();
+    let changed: Vec<(usize, i64)> = target
+        .iter()
+        .enumerate()
+        .filter(|(_, size)| **size != Dim::Known(1))
+        .filter_map(|(place, _)| Some((place, cut.kept(RESULT.axis(place + offset))?.len() as i64)))
+        .collect();
+    Ok(if changed.is_empty() { Vec::new() } else { vec![Adjustment::Elements { input: 1, changed }] })
+}
+
+fn tiled(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    coupler.own_all(End::Input(1));
+    let repeats = super::reshape::target(coupler.call.input(1)?)?.unwrap_or_default();
+    for axis in 0..coupler.rank(DATA) {
+        let (from, to) = (DATA.axis(axis), RESULT.axis(axis));
+        if repeats.get(axis) == Some(&Element::Known(1)) {
+            coupler.same(from, to);
+        } else {
+            coupler.pin(from, "it is repeated");
+            coupler.pin(to, "it is repeated");
+        }
+    }
+    Ok(())
 }

@@ -6,7 +6,8 @@
 //! | [Split](https://onnx.ai/onnx/operators/onnx__Split.html) | 1: sizes as attribute (as input: refused); 2: attribute only; 11: negative `axis`; 13: sizes as input; 18: `num_outputs`, the last part may be smaller |
 
 use super::axes::Numbers;
-use super::{Call, Dim, Element, Fact, OpRule, Reason, Role, attribute, axes, no_macs, sign};
+use super::couple::{self, Adjustment, Coupler, Cut, DATA, End, RESULT};
+use super::{Call, Dim, Element, Fact, OpRule, Reason, Role, attribute, axes, level, no_macs, sign};
 use crate::proto::tensor_proto::DataType;
 
 /// Several values, one behind the other along an axis.
@@ -19,6 +20,9 @@ pub static CONCAT: OpRule = OpRule {
     not_parameters: &[],
     infer: concat,
     macs: no_macs,
+    couple: joined_axes,
+    adjust: couple::nothing,
+    level: level::joined,
 };
 
 /// Parts of a value along an axis.
@@ -31,6 +35,9 @@ pub static SPLIT: OpRule = OpRule {
     not_parameters: &[1],
     infer: split,
     macs: no_macs,
+    couple: parted,
+    adjust: part_sizes,
+    level: level::copied,
 };
 
 /// The axis of a `Concat` node.
@@ -188,4 +195,67 @@ fn split(call: &Call<'_>) -> Result<Vec<Fact>, Reason> {
         facts.push(Fact { data_type: data.data_type, shape: Some(shape), content, stored: None });
     }
     Ok(facts)
+}
+
+fn joined_axes(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    let rank = coupler.rank(RESULT);
+    let axis = concat_axis(coupler.call, rank)?;
+    let sizes: Vec<Option<usize>> =
+        (0..coupler.call.inputs.len()).map(|position| coupler.size(End::Input(position).axis(axis))).collect();
+    let mut start = Some(0);
+    for (position, size) in sizes.into_iter().enumerate() {
+        let input = End::Input(position);
+        coupler.same_but(input, RESULT, &[axis]);
+        match (start, size) {
+            (Some(start), Some(size)) => coupler.run(input.axis(axis), 0, RESULT.axis(axis), start, size),
+            _ => {
+                let reason = "what is joined along it is of sizes that are not known";
+                coupler.pin(input.axis(axis), reason);
+                coupler.pin(RESULT.axis(axis), reason);
+            }
+        }
+        start = start.zip(size).map(|(start, size)| start + size);
+    }
+    Ok(())
+}
+
+fn parted(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    let dims = coupler.dims(DATA).ok_or("the shape of the input is not known")?;
+    let Split { axis, sizes } = Split::read(coupler.call, dims)?;
+    coupler.own_all(End::Input(1));
+    let mut start = Some(0);
+    for (position, size) in sizes.iter().enumerate() {
+        let output = End::Output(position);
+        coupler.same_but(DATA, output, &[axis]);
+        match (start, size.known()) {
+            (Some(start), Some(size)) => coupler.run(output.axis(axis), 0, DATA.axis(axis), start, size),
+            _ => {
+                let reason = "it is split into parts of sizes that are not known";
+                coupler.pin(DATA.axis(axis), reason);
+                coupler.pin(output.axis(axis), reason);
+            }
+        }
+        start = start.zip(size.known()).map(|(start, size)| start + size);
+    }
+    Ok(())
+}
+
+/// Parts that lose indices need their sizes written out.
+fn part_sizes(call: &Call<'_>, cut: &Cut) -> Result<Vec<Adjustment>, Reason> {
+    let dims = call.shape(0)?.ok_or("the shape of the input is not known")?;
+    let Split { axis, sizes } = Split::read(call, dims)?;
+    if cut.kept(DATA.axis(axis)).is_none() {
+        return Ok(Vec::new());
+    }
+    let (mut start, mut numbers) = (0, Vec::with_capacity(sizes.len()));
+    for size in sizes.iter().map(|size| size.known().ok_or("the sizes of the parts are not known")) {
+        let size = size?;
+        numbers.push(cut.count(DATA.axis(axis), start..start + size) as i64);
+        start += size;
+    }
+    Ok(if call.opset < 13 {
+        vec![Adjustment::Ints { name: "split", numbers }]
+    } else {
+        vec![Adjustment::Input { input: 1, elements: numbers }, Adjustment::Absent { name: "num_outputs" }]
+    })
 }

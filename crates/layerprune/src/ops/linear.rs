@@ -5,7 +5,8 @@
 //! | [Gemm](https://onnx.ai/onnx/operators/onnx__Gemm.html) | 1, 6: `broadcast` must be set where the third input is not of the output's shape; 7: it broadcasts; 11: it may be absent; 9, 13: types |
 //! | [MatMul](https://onnx.ai/onnx/operators/onnx__MatMul.html) | 1, 9, 13 |
 
-use super::{Call, Dim, Fact, OpRule, Reason, Role, attribute, axes, broadcast, elements_per_sample, sign};
+use super::couple::{self, Coupler, DATA, End, RESULT, Relation};
+use super::{Call, Dim, Fact, OpRule, Reason, Role, attribute, axes, broadcast, elements_per_sample, level, sign};
 
 /// `alpha A B + beta C`.
 pub static GEMM: OpRule = OpRule {
@@ -17,6 +18,9 @@ pub static GEMM: OpRule = OpRule {
     not_parameters: &[],
     infer: gemm,
     macs: gemm_macs,
+    couple: couple_gemm,
+    adjust: couple::nothing,
+    level: level::free,
 };
 
 /// Matrix product as numpy's `matmul` does it.
@@ -29,6 +33,9 @@ pub static MAT_MUL: OpRule = OpRule {
     not_parameters: &[],
     infer: mat_mul,
     macs: mat_mul_macs,
+    couple: couple_mat_mul,
+    adjust: couple::nothing,
+    level: level::free,
 };
 
 /// Settings of a `Gemm` node.
@@ -146,4 +153,53 @@ fn mat_mul_macs(call: &Call<'_>, outputs: &[Fact]) -> Option<u64> {
     let (_, _, depth_a) = left(call.shape(0).ok()??).ok()?;
     let (_, depth_b, _) = right(call.shape(1).ok()??).ok()?;
     products(outputs, inner(depth_a, depth_b).ok()?)
+}
+
+const OTHER: End = End::Input(1);
+
+fn couple_gemm(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    let settings = Gemm::read(coupler.call)?;
+    let swapped =
+        |end: End, transposed: bool| if transposed { [end.axis(1), end.axis(0)] } else { [end.axis(0), end.axis(1)] };
+    let [rows, depth] = swapped(DATA, settings.trans_a);
+    let [other_depth, columns] = swapped(OTHER, settings.trans_b);
+    coupler.same(rows, RESULT.axis(0));
+    coupler.same(columns, RESULT.axis(1));
+    coupler.same(depth, other_depth);
+    coupler.sum(depth);
+    coupler.sum(other_depth);
+    coupler.broadcast(End::Input(2), RESULT);
+    coupler.say(Relation::Filters { weight: columns, output: RESULT.axis(1) });
+    coupler.say(Relation::Filters { weight: rows, output: RESULT.axis(0) });
+    Ok(())
+}
+
+fn couple_mat_mul(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    let (a, b, out) = (coupler.rank(DATA), coupler.rank(OTHER), coupler.rank(RESULT));
+    if a == 0 || b == 0 {
+        return Err("the rank of a factor is not known".to_owned());
+    }
+    let (depth, other_depth) = (DATA.axis(a - 1), OTHER.axis(b.saturating_sub(2)));
+    coupler.same(depth, other_depth);
+    coupler.sum(depth);
+    coupler.sum(other_depth);
+    let lone = usize::from(b == 1);
+    if a > 1 {
+        let (rows, output) = (DATA.axis(a - 2), RESULT.axis(out - 2 + lone));
+        coupler.same(rows, output);
+        coupler.say(Relation::Filters { weight: rows, output });
+    }
+    if b > 1 {
+        let (columns, output) = (OTHER.axis(b - 1), RESULT.axis(out - 1));
+        coupler.same(columns, output);
+        coupler.say(Relation::Filters { weight: columns, output });
+    }
+    let batches = out.saturating_sub(usize::from(a > 1) + usize::from(b > 1));
+    for (end, rank) in [(DATA, a), (OTHER, b)] {
+        let own = rank.saturating_sub(2);
+        for axis in 0..own {
+            coupler.same(end.axis(axis), RESULT.axis(batches - own + axis));
+        }
+    }
+    Ok(())
 }

@@ -11,14 +11,17 @@ pub mod axes;
 pub mod broadcast;
 pub mod constant;
 pub mod conv;
+pub mod couple;
 pub mod elementwise;
 pub mod expand;
 mod fact;
 pub mod join;
+pub mod level;
 pub mod linear;
 pub mod norm;
 pub mod pad;
 pub mod pool;
+pub mod quantize;
 pub mod reduce;
 pub mod reshape;
 pub mod resize;
@@ -28,6 +31,8 @@ pub mod slice;
 mod tests;
 
 use crate::graph::{Graph, Node, NodeId, ValueId};
+use couple::{Adjustment, Coupler, Cut};
+use level::Level;
 
 pub use fact::{Dim, Element, Fact};
 
@@ -119,6 +124,12 @@ pub struct OpRule {
     pub infer: fn(&Call<'_>) -> Result<Vec<Fact>, Reason>,
     /// Multiply-adds for these outputs at the inferred shapes, an unknown first axis counting as 1; `None` where unknown.
     pub macs: fn(&Call<'_>, &[Fact]) -> Option<u64>,
+    /// Which positions of its inputs and outputs are one thing; an `Err` holds all of them fast.
+    pub couple: fn(&mut Coupler<'_, '_>) -> Result<(), Reason>,
+    /// Which of its settings must follow a cut of its axes.
+    pub adjust: fn(&Call<'_>, &Cut) -> Result<Vec<Adjustment>, Reason>,
+    /// The one number that a channel of the output has everywhere, given the same for each input; `None` where it varies.
+    pub level: fn(&Call<'_>, &[Level]) -> level::Number,
 }
 
 impl OpRule {
@@ -162,6 +173,7 @@ pub static OPS: &[&OpRule] = &[
     &conv::CONV,
     &conv::CONV_TRANSPOSE,
     &arrange::DEPTH_TO_SPACE,
+    &quantize::DEQUANTIZE_LINEAR,
     &elementwise::DIV,
     &constant::DROPOUT,
     &activation::ELU,
@@ -207,6 +219,7 @@ pub static OPS: &[&OpRule] = &[
     &activation::P_RELU,
     &pad::PAD,
     &elementwise::POW,
+    &quantize::QUANTIZE_LINEAR,
     &constant::RANGE,
     &activation::RECIPROCAL,
     &reduce::REDUCE_L1,

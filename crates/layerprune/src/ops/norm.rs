@@ -10,7 +10,8 @@
 //! | [LpNormalization](https://onnx.ai/onnx/operators/onnx__LpNormalization.html) | 1, 22 |
 
 use super::activation::same;
-use super::{Call, Dim, Fact, OpRule, Reason, Role, Sign, attribute, axes, no_macs, sign};
+use super::couple::{self, Coupler, DATA, End, RESULT};
+use super::{Call, Dim, Fact, OpRule, Reason, Role, Sign, attribute, axes, level, no_macs, sign};
 
 const NORM: OpRule = OpRule {
     op_type: "",
@@ -21,6 +22,9 @@ const NORM: OpRule = OpRule {
     not_parameters: &[],
     infer: same,
     macs: no_macs,
+    couple: couple::kept,
+    adjust: couple::nothing,
+    level: level::free,
 };
 
 /// Normalises each channel by stored statistics.
@@ -29,6 +33,8 @@ pub static BATCH_NORMALIZATION: OpRule = OpRule {
     attributes: &["consumed_inputs", "epsilon", "is_test", "momentum", "spatial", "training_mode"],
     not_parameters: &[3, 4],
     infer: batch_norm,
+    couple: channelwise,
+    level: level::normalised,
     ..NORM
 };
 
@@ -38,6 +44,7 @@ pub static GROUP_NORMALIZATION: OpRule = OpRule {
     opsets: (18, super::NEWEST_OPSET),
     attributes: &["epsilon", "num_groups", "stash_type"],
     infer: group_norm,
+    couple: group_statistics,
     ..NORM
 };
 
@@ -46,6 +53,8 @@ pub static INSTANCE_NORMALIZATION: OpRule = OpRule {
     op_type: "InstanceNormalization",
     attributes: &["consumed_inputs", "epsilon"],
     infer: instance_norm,
+    couple: instance_statistics,
+    level: level::self_normalised,
     ..NORM
 };
 
@@ -55,16 +64,31 @@ pub static LAYER_NORMALIZATION: OpRule = OpRule {
     opsets: (17, super::NEWEST_OPSET),
     attributes: &["axis", "epsilon", "stash_type"],
     infer: layer_norm,
+    couple: layer_statistics,
     ..NORM
 };
 
 /// Divides by a norm along an axis.
-pub static LP_NORMALIZATION: OpRule =
-    OpRule { op_type: "LpNormalization", attributes: &["axis", "p"], sign: sign::kept, infer: lp_norm, ..NORM };
+pub static LP_NORMALIZATION: OpRule = OpRule {
+    op_type: "LpNormalization",
+    attributes: &["axis", "p"],
+    sign: sign::kept,
+    infer: lp_norm,
+    couple: length,
+    level: level::zero,
+    ..NORM
+};
 
 /// Divides by the energy of neighbouring channels.
-pub static LRN: OpRule =
-    OpRule { op_type: "LRN", attributes: &["alpha", "beta", "bias", "size"], sign: lrn_sign, infer: lrn, ..NORM };
+pub static LRN: OpRule = OpRule {
+    op_type: "LRN",
+    attributes: &["alpha", "beta", "bias", "size"],
+    sign: lrn_sign,
+    infer: lrn,
+    couple: neighbours,
+    level: level::zero,
+    ..NORM
+};
 
 /// Settings of a batch normalisation that is not being trained.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -187,4 +211,61 @@ fn lrn(call: &Call<'_>) -> Result<Vec<Fact>, Reason> {
 fn lrn_sign(call: &Call<'_>) -> Sign {
     let positive = |name: &str, default: f32| attribute::float(call.node, name, default).is_ok_and(|x| x >= 0.0);
     if positive("alpha", 1e-4) && positive("bias", 1.0) { sign::kept(call) } else { Sign::Free }
+}
+
+/// The channels are those of all parameters and statistics.
+fn channelwise(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    coupler.all_same(DATA, RESULT);
+    for position in 1..=4 {
+        coupler.same(End::Input(position).axis(0), RESULT.axis(1));
+    }
+    Ok(())
+}
+
+fn instance_statistics(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    coupler.same_but(DATA, RESULT, &(2..coupler.rank(DATA)).collect::<Vec<_>>());
+    for position in [1, 2] {
+        coupler.same(End::Input(position).axis(0), RESULT.axis(1));
+    }
+    coupler.pin_from(2, &[DATA, RESULT], "each channel is normalised over it");
+    Ok(())
+}
+
+fn group_statistics(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    coupler.same(DATA.axis(0), RESULT.axis(0));
+    coupler.pin_from(1, &[DATA, RESULT], "channels are normalised in groups");
+    coupler.pin_from(0, &[End::Input(1), End::Input(2)], "channels are normalised in groups");
+    Ok(())
+}
+
+fn layer_statistics(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    let rank = coupler.rank(DATA);
+    if rank == 0 {
+        return Ok(());
+    }
+    let first = axes::axis(attribute::int(coupler.call.node, "axis", -1)?, rank)?;
+    let ends = [RESULT, End::Output(1), End::Output(2)];
+    for end in ends {
+        coupler.same_but(DATA, end, &(first..rank).collect::<Vec<_>>());
+    }
+    let reason = "each sample is normalised over it";
+    coupler.pin_from(first, &[DATA, RESULT], reason);
+    coupler.pin_from(0, &[End::Input(1), End::Input(2)], reason);
+    Ok(())
+}
+
+/// A channel of zeros adds nothing to the length.
+fn length(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    coupler.all_same(DATA, RESULT);
+    let axis = axes::axis(attribute::int(coupler.call.node, "axis", -1)?, coupler.rank(DATA))?;
+    coupler.sum(DATA.axis(axis));
+    Ok(())
+}
+
+fn neighbours(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    coupler.same_but(DATA, RESULT, &[1]);
+    for end in [DATA, RESULT] {
+        coupler.pin(end.axis(1), "each channel is divided by the energy of its neighbours");
+    }
+    Ok(())
 }

@@ -3,7 +3,10 @@
 //! Opset 1: the sizes are in attribute `paddings`; 2: `pads` and `value`; 11: both are inputs; 18: axes as an input;
 //! 19: mode `wrap`. Negative sizes cut.
 
+use super::couple::{Adjustment, Coupler, Cut, DATA, End, RESULT};
+use super::level::{Level, Number};
 use super::{Call, Dim, Element, Fact, OpRule, Reason, Role, Sign, attribute, axes, no_macs, sign};
+use crate::graph::tensor;
 
 /// More elements at the ends of axes.
 pub static PAD: OpRule = OpRule {
@@ -15,6 +18,9 @@ pub static PAD: OpRule = OpRule {
     not_parameters: &[1, 2, 3],
     infer,
     macs: no_macs,
+    couple: couple,
+    adjust: adjust,
+    level: padded_level,
 };
 
 /// Settings of a `Pad` node.
@@ -122,4 +128,78 @@ fn pad_sign(call: &Call<'_>) -> Sign {
         (mode, _) => mode.is_ok(),
     };
     if number_is_good { sign::kept(call) } else { Sign::Free }
+}
+
+/// New indices belong to nothing else.
+fn couple(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    let rank = coupler.rank(DATA);
+    let Pad { mode, pads } = Pad::read(coupler.call, rank)?;
+    for position in 1..4 {
+        coupler.own_all(End::Input(position));
+    }
+    for (axis, pads) in pads.iter().enumerate() {
+        let (from, to) = (DATA.axis(axis), RESULT.axis(axis));
+        match (pads, coupler.size(from), mode) {
+            ((Element::Known(0), Element::Known(0)), ..) => coupler.same(from, to),
+            ((Element::Known(before @ 0..), Element::Known(0..)), Some(size), PadMode::Constant) => {
+                coupler.own(to);
+                coupler.run(from, 0, to, *before as usize, size);
+            }
+            _ => {
+                let reason = "it is padded by its own elements, cropped, or by sizes that are not known";
+                coupler.pin(from, reason);
+                coupler.pin(to, reason);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Padding that loses indices gets smaller.
+fn adjust(call: &Call<'_>, cut: &Cut) -> Result<Vec<Adjustment>, Reason> {
+    let dims = call.shape(0)?.ok_or("the shape of the input is not known")?;
+    let pads = Pad::read(call, dims.len())?.pads;
+    let named = match call.optional(3) {
+        Some(fact) => axes::axes(&axes::numbers(fact).ok_or("the axes are computed")?, dims.len())?,
+        None => (0..dims.len()).collect(),
+    };
+    let mut changed = Vec::new();
+    for (place, &axis) in named.iter().enumerate() {
+        let to = RESULT.axis(axis);
+        let (Some(_), (Element::Known(before), Element::Known(behind)), Some(size)) =
+            (cut.kept(to), &pads[axis], dims[axis].known())
+        else {
+            continue;
+        };
+        let (before, behind) = (*before as usize, *behind as usize);
+        changed.push((place, cut.count(to, 0..before) as i64));
+        changed.push((named.len() + place, cut.count(to, before + size..before + size + behind) as i64));
+    }
+    if changed.is_empty() {
+        return Ok(Vec::new());
+    }
+    if call.opset >= 11 {
+        return Ok(vec![Adjustment::Elements { input: 1, changed }]);
+    }
+    let name = if call.opset < 2 { "paddings" } else { "pads" };
+    let mut numbers = attribute::ints(call.node, name)?.ok_or_else(|| format!("`{name}` is absent"))?.to_vec();
+    for (place, number) in changed {
+        numbers[place] = number;
+    }
+    Ok(vec![Adjustment::Ints { name, numbers }])
+}
+
+/// What is padded with the number that it holds stays as it is; new channels hold that number alone.
+fn padded_level(call: &Call<'_>, levels: &[Level]) -> Number {
+    let number = match (mode(call).ok()?, call.optional(2)) {
+        (PadMode::Constant, _) if call.opset < 11 => attribute::float(call.node, "value", 0.0).ok()?,
+        (PadMode::Constant, None) => 0.0,
+        (PadMode::Constant, Some(value)) => *tensor::to_f32(value.stored.as_ref()?).ok()?.first()?,
+        _ => return None,
+    };
+    let number = f64::from(number);
+    match levels.first()? {
+        Level::Own(own) => own.filter(|&own| own == number),
+        Level::Whole(_) => Some(number),
+    }
 }

@@ -8,7 +8,8 @@
 //! | [GlobalAveragePool](https://onnx.ai/onnx/operators/onnx__GlobalAveragePool.html), GlobalMaxPool, GlobalLpPool | 1, 22 |
 
 use super::conv::{Padding, Window};
-use super::{Call, Dim, Fact, OpRule, Reason, Role, Sign, attribute, no_macs, sign};
+use super::couple::{self, Coupler, DATA, End, RESULT};
+use super::{Call, Dim, Fact, OpRule, Reason, Role, Sign, attribute, level, no_macs, sign};
 use crate::proto::tensor_proto::DataType;
 
 const POOL: OpRule = OpRule {
@@ -20,6 +21,9 @@ const POOL: OpRule = OpRule {
     not_parameters: &[],
     infer: windows,
     macs: no_macs,
+    couple: pooled,
+    adjust: couple::nothing,
+    level: level::zero,
 };
 
 /// Mean of each window.
@@ -137,4 +141,19 @@ fn max_pool_sign(call: &Call<'_>) -> Sign {
             Padding::SameUpper | Padding::SameLower => true,
         };
     if touches_input { sign::kept(call) } else { Sign::Free }
+}
+
+/// Each channel is pooled by itself.
+fn pooled(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    coupler.same(DATA.axis(0), RESULT.axis(0));
+    coupler.same(DATA.axis(1), RESULT.axis(1));
+    coupler.pin_from(2, &[DATA, RESULT], "windows slide over it");
+    let places = End::Output(1);
+    if coupler.rank(places) > 0 {
+        for axis in [DATA.axis(1), RESULT.axis(1)] {
+            coupler.pin(axis, "the places of the maxima count its channels");
+        }
+        coupler.pin_from(0, &[places], "it holds places");
+    }
+    Ok(())
 }

@@ -8,7 +8,8 @@
 //! | [TopK](https://onnx.ai/onnx/operators/onnx__TopK.html) | 1: `k` is an attribute; 10: an input; 11: `largest`, `sorted` |
 
 use super::axes::Numbers;
-use super::{Call, Dim, Element, Fact, OpRule, Reason, Role, attribute, axes, no_macs, sign};
+use super::couple::{self, Axis, Coupler, DATA, End, RESULT};
+use super::{Call, Dim, Element, Fact, OpRule, Reason, Role, attribute, axes, level, no_macs, sign};
 use crate::proto::tensor_proto::DataType;
 
 const REDUCE: OpRule = OpRule {
@@ -20,6 +21,9 @@ const REDUCE: OpRule = OpRule {
     not_parameters: &[1],
     infer: reduce,
     macs: no_macs,
+    couple: reduced,
+    adjust: couple::nothing,
+    level: level::free,
 };
 
 const ARGUMENT: OpRule = OpRule {
@@ -27,6 +31,7 @@ const ARGUMENT: OpRule = OpRule {
     sign: sign::non_negative,
     not_parameters: &[],
     infer: argument,
+    couple: |coupler| along(coupler, 0),
     ..REDUCE
 };
 
@@ -35,28 +40,34 @@ pub static ARG_MAX: OpRule = OpRule { op_type: "ArgMax", ..ARGUMENT };
 /// Where the smallest element is.
 pub static ARG_MIN: OpRule = OpRule { op_type: "ArgMin", ..ARGUMENT };
 /// Sum of sizes.
-pub static REDUCE_L1: OpRule = OpRule { op_type: "ReduceL1", sign: sign::non_negative, ..REDUCE };
+pub static REDUCE_L1: OpRule = OpRule { op_type: "ReduceL1", level: level::zero, sign: sign::non_negative, ..REDUCE };
 /// Euclidean length.
-pub static REDUCE_L2: OpRule = OpRule { op_type: "ReduceL2", sign: sign::non_negative, ..REDUCE };
+pub static REDUCE_L2: OpRule = OpRule { op_type: "ReduceL2", level: level::zero, sign: sign::non_negative, ..REDUCE };
 /// Logarithm of the sum.
 pub static REDUCE_LOG_SUM: OpRule = OpRule { op_type: "ReduceLogSum", sign: sign::free, ..REDUCE };
 /// Logarithm of the sum of exponentials.
 pub static REDUCE_LOG_SUM_EXP: OpRule = OpRule { op_type: "ReduceLogSumExp", sign: sign::free, ..REDUCE };
 /// Largest element.
-pub static REDUCE_MAX: OpRule = OpRule { op_type: "ReduceMax", ..REDUCE };
+pub static REDUCE_MAX: OpRule = OpRule { op_type: "ReduceMax", level: level::zero, ..REDUCE };
 /// Mean.
-pub static REDUCE_MEAN: OpRule = OpRule { op_type: "ReduceMean", ..REDUCE };
+pub static REDUCE_MEAN: OpRule = OpRule { op_type: "ReduceMean", level: level::zero, ..REDUCE };
 /// Smallest element.
-pub static REDUCE_MIN: OpRule = OpRule { op_type: "ReduceMin", ..REDUCE };
+pub static REDUCE_MIN: OpRule = OpRule { op_type: "ReduceMin", level: level::zero, ..REDUCE };
 /// Product.
-pub static REDUCE_PROD: OpRule = OpRule { op_type: "ReduceProd", ..REDUCE };
+pub static REDUCE_PROD: OpRule = OpRule { op_type: "ReduceProd", level: level::zero, ..REDUCE };
 /// Sum.
-pub static REDUCE_SUM: OpRule = OpRule { op_type: "ReduceSum", ..REDUCE };
+pub static REDUCE_SUM: OpRule = OpRule { op_type: "ReduceSum", level: level::zero, ..REDUCE };
 /// Sum of squares.
-pub static REDUCE_SUM_SQUARE: OpRule = OpRule { op_type: "ReduceSumSquare", sign: sign::non_negative, ..REDUCE };
+pub static REDUCE_SUM_SQUARE: OpRule =
+    OpRule { op_type: "ReduceSumSquare", level: level::zero, sign: sign::non_negative, ..REDUCE };
 /// The largest or smallest elements, and where they are.
-pub static TOP_K: OpRule =
-    OpRule { op_type: "TopK", attributes: &["axis", "k", "largest", "sorted"], infer: top_k, ..REDUCE };
+pub static TOP_K: OpRule = OpRule {
+    op_type: "TopK",
+    attributes: &["axis", "k", "largest", "sorted"],
+    infer: top_k,
+    couple: |coupler| along(coupler, -1),
+    ..REDUCE
+};
 
 /// Axes that a reduction goes over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,4 +165,43 @@ fn top_k(call: &Call<'_>) -> Result<Vec<Fact>, Reason> {
         }
     };
     Ok(vec![Fact::new(data.data_type, shape.clone()), Fact::new(Some(DataType::Int64), shape)])
+}
+
+/// Axes that stay are those of the result; a sum over the others leaves out zeros, anything else holds them fast.
+fn reduced(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    let rank = coupler.rank(DATA);
+    let Reduce { axes: Some(gone), keep } = Reduce::read(coupler.call, rank)? else {
+        return Err("the axes of the reduction are computed while the model runs".to_owned());
+    };
+    coupler.own_all(End::Input(1));
+    let adds = matches!(coupler.call.node.op_type(), "ReduceL1" | "ReduceL2" | "ReduceSum" | "ReduceSumSquare");
+    let place = |axis: usize| axis - if keep { 0 } else { gone.iter().filter(|&&other| other < axis).count() };
+    for axis in 0..rank {
+        let at: Axis = DATA.axis(axis);
+        match (gone.contains(&axis), adds) {
+            (false, _) => coupler.same(at, RESULT.axis(place(axis))),
+            (true, true) => coupler.sum(at),
+            (true, false) => coupler.pin(at, format!("`{}` goes over it", coupler.call.node.op_type())),
+        }
+    }
+    Ok(())
+}
+
+/// What is picked along `axis` depends on all of it.
+fn along(coupler: &mut Coupler<'_, '_>, default: i64) -> Result<(), Reason> {
+    let rank = coupler.rank(DATA);
+    let axis = axes::axis(attribute::int(coupler.call.node, "axis", default)?, rank)?;
+    let keeps = coupler.rank(RESULT) == rank;
+    for end in [RESULT, End::Output(1)] {
+        for other in (0..rank).filter(|&other| other != axis) {
+            let place = if keeps || other < axis { other } else { other - 1 };
+            coupler.same(DATA.axis(other), end.axis(place));
+        }
+        if keeps && coupler.rank(end) > 0 {
+            coupler.pin(end.axis(axis), "an element is picked along it");
+        }
+    }
+    coupler.pin(DATA.axis(axis), "an element is picked along it");
+    coupler.own_all(End::Input(1));
+    Ok(())
 }

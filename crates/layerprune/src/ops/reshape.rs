@@ -7,7 +7,8 @@
 //! | [Squeeze](https://onnx.ai/onnx/operators/onnx__Squeeze.html), [Unsqueeze](https://onnx.ai/onnx/operators/onnx__Unsqueeze.html) | 1: `axes` is an attribute; 11: negative ones; 13: an input |
 
 use super::axes::Numbers;
-use super::{Call, Dim, Element, Fact, OpRule, Reason, Role, attribute, axes, no_macs, sign};
+use super::couple::{self, Adjustment, Coupler, Cut, DATA, End, RESULT, Relation};
+use super::{Call, Dim, Element, Fact, OpRule, Reason, Role, attribute, axes, level, no_macs, sign};
 
 const RESHAPE_LIKE: OpRule = OpRule {
     op_type: "",
@@ -18,14 +19,21 @@ const RESHAPE_LIKE: OpRule = OpRule {
     not_parameters: &[1],
     infer: reshape,
     macs: no_macs,
+    couple: rolled,
+    adjust: couple::nothing,
+    level: level::copied,
 };
 
 /// Two axes: those before `axis`, and the rest.
 pub static FLATTEN: OpRule =
     OpRule { op_type: "Flatten", attributes: &["axis"], not_parameters: &[], infer: flatten, ..RESHAPE_LIKE };
 /// Other sizes with as many elements.
-pub static RESHAPE: OpRule =
-    OpRule { op_type: "Reshape", attributes: &["allowzero", "consumed_inputs", "shape"], ..RESHAPE_LIKE };
+pub static RESHAPE: OpRule = OpRule {
+    op_type: "Reshape",
+    attributes: &["allowzero", "consumed_inputs", "shape"],
+    adjust: resized,
+    ..RESHAPE_LIKE
+};
 /// Without axes of size 1.
 pub static SQUEEZE: OpRule = OpRule { op_type: "Squeeze", attributes: &["axes"], infer: squeeze, ..RESHAPE_LIKE };
 /// With more axes of size 1.
@@ -233,4 +241,104 @@ fn unsqueeze(call: &Call<'_>) -> Result<Vec<Fact>, Reason> {
         }
     };
     Ok(vec![reshaped(data, shape)])
+}
+
+/// Walks along both shapes and relates what holds the same elements: axes that stay, axes rolled together, axes unrolled.
+fn rolled(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    coupler.own_all(End::Input(1));
+    let (Some(before), Some(behind)) = (coupler.dims(DATA), coupler.dims(RESULT)) else {
+        return Err("a shape is not known".to_owned());
+    };
+    for (input, output) in blocks(before, behind) {
+        match (input.len(), output.len()) {
+            (1, 1) => coupler.same(DATA.axis(input.start), RESULT.axis(output.start)),
+            (1, _) => merge(coupler, DATA, input.start, RESULT, output),
+            (_, 1) => merge(coupler, RESULT, output.start, DATA, input),
+            _ => {
+                let reason = format!("`{}` mixes it with other axes", coupler.call.node.op_type());
+                input.for_each(|axis| coupler.pin(DATA.axis(axis), reason.clone()));
+                output.for_each(|axis| coupler.pin(RESULT.axis(axis), reason.clone()));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn merge(coupler: &mut Coupler<'_, '_>, whole: End, axis: usize, parts: End, axes: std::ops::Range<usize>) {
+    let sizes: Option<Vec<_>> =
+        axes.clone().map(|part| Some((parts.axis(part), coupler.size(parts.axis(part))?))).collect();
+    match (sizes, coupler.size(whole.axis(axis))) {
+        (Some(parts), Some(_)) => coupler.say(Relation::Merge { whole: whole.axis(axis), parts }),
+        _ => {
+            let reason = "it is rolled together with an axis whose size is not known";
+            coupler.pin(whole.axis(axis), reason);
+            axes.for_each(|part| coupler.pin(parts.axis(part), reason));
+        }
+    }
+}
+
+/// Ranges of axes of both shapes that hold the same elements, from the front as far as sizes are known, then from the
+/// back; what is left between forms one range.
+fn blocks(before: &[Dim], behind: &[Dim]) -> Vec<(std::ops::Range<usize>, std::ops::Range<usize>)> {
+    let mut front = Vec::new();
+    let (mut i, mut o) = (0, 0);
+    while let Some((input, output)) = block(&before[i..], &behind[o..]) {
+        front.push((i..i + input, o..o + output));
+        (i, o) = (i + input, o + output);
+    }
+    let mut back = Vec::new();
+    let (mut i_end, mut o_end) = (before.len(), behind.len());
+    while i_end > i && o_end > o && before[i_end - 1].same(&behind[o_end - 1]) {
+        (i_end, o_end) = (i_end - 1, o_end - 1);
+        back.push((i_end..i_end + 1, o_end..o_end + 1));
+    }
+    if i < i_end || o < o_end {
+        front.push((i..i_end, o..o_end));
+    }
+    front.extend(back.into_iter().rev());
+    front
+}
+
+/// How many axes of each shape hold the same elements first; `None` where that is not known.
+fn block(before: &[Dim], behind: &[Dim]) -> Option<(usize, usize)> {
+    let (first, other) = (before.first()?, behind.first()?);
+    if first.same(other) {
+        return Some((1, 1));
+    }
+    let (mut i, mut o) = (1, 1);
+    let (mut a, mut b) = (first.known()?, other.known()?);
+    while a != b {
+        if a < b {
+            a = a.checked_mul(before.get(i)?.known()?)?;
+            i += 1;
+        } else {
+            b = b.checked_mul(behind.get(o)?.known()?)?;
+            o += 1;
+        }
+    }
+    (a > 0).then_some((i, o))
+}
+
+/// Sizes that the target shape names follow those of the axes; `0` and `-1` do by themselves.
+fn resized(call: &Call<'_>, cut: &Cut) -> Result<Vec<Adjustment>, Reason> {
+    let wanted: Vec<Element> = match (call.opset < 5, call.optional(1)) {
+        (true, _) => attribute::ints(call.node, "shape")?.unwrap_or(&[]).iter().copied().map(Element::Known).collect(),
+        (false, sizes) => sizes.map(target).transpose()?.flatten().unwrap_or_default(),
+    };
+    let follows = |element: &Element| matches!(element, Element::Known(0 | -1));
+    let changed: Vec<(usize, i64)> = (0..wanted.len())
+        .filter(|&axis| !follows(&wanted[axis]))
+        .filter_map(|axis| Some((axis, cut.kept(RESULT.axis(axis))?.len() as i64)))
+        .collect();
+    if changed.is_empty() {
+        return Ok(Vec::new());
+    }
+    if call.opset >= 5 {
+        return Ok(vec![Adjustment::Elements { input: 1, changed }]);
+    }
+    let mut numbers: Vec<i64> = wanted.iter().map(|element| element.known().unwrap_or(-1)).collect();
+    for (axis, size) in changed {
+        numbers[axis] = size;
+    }
+    Ok(vec![Adjustment::Ints { name: "shape", numbers }])
 }

@@ -5,7 +5,8 @@
 //! | [Resize](https://onnx.ai/onnx/operators/onnx__Resize.html) | 10: scales; 11: region, scales or sizes, many modes; 13: absent inputs; 18: `axes`, `antialias`, `keep_aspect_ratio_policy` (only `stretch` is followed); 19: more coordinate modes. `tf_crop_and_resize` is refused |
 //! | [Upsample](https://onnx.ai/onnx/operators/onnx__Upsample.html) | 7: scales are an attribute; 9: an input; gone since 10 |
 
-use super::{Call, Dim, Fact, OpRule, Reason, Role, Sign, attribute, axes, no_macs, sign};
+use super::couple::{self, Adjustment, Coupler, Cut, DATA, End, RESULT};
+use super::{Call, Dim, Fact, OpRule, Reason, Role, Sign, attribute, axes, level, no_macs, sign};
 use crate::graph::tensor;
 
 /// Maps of another size.
@@ -28,6 +29,9 @@ pub static RESIZE: OpRule = OpRule {
     not_parameters: &[1, 2, 3],
     infer: resize,
     macs: no_macs,
+    couple: stretched,
+    adjust: adjust,
+    level: level::zero,
 };
 
 /// Larger maps.
@@ -40,6 +44,9 @@ pub static UPSAMPLE: OpRule = OpRule {
     not_parameters: &[1],
     infer: upsample,
     macs: no_macs,
+    couple: stretched,
+    adjust: couple::nothing,
+    level: level::zero,
 };
 
 /// How a `Resize` or `Upsample` node finds elements between those it has.
@@ -157,4 +164,39 @@ fn upsample(call: &Call<'_>) -> Result<Vec<Fact>, Reason> {
         (Some(dims), Some(scales)) => Some(scaled(dims, &all_axes(dims), &scales)?),
     };
     Ok(vec![Fact::new(data.data_type, shape)])
+}
+
+/// Axes that keep their size stay as they are; between the elements of others new ones are found.
+fn stretched(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    for position in 1..4 {
+        coupler.own_all(End::Input(position));
+    }
+    let (Some(before), Some(behind)) = (coupler.dims(DATA), coupler.dims(RESULT)) else {
+        return Err("a shape is not known".to_owned());
+    };
+    for (axis, (from, to)) in before.iter().zip(behind).enumerate() {
+        if from.same(to) {
+            coupler.same(DATA.axis(axis), RESULT.axis(axis));
+        } else {
+            coupler.pin(DATA.axis(axis), "it is resized");
+            coupler.pin(RESULT.axis(axis), "it is resized");
+        }
+    }
+    Ok(())
+}
+
+/// Sizes that are written out follow those of the axes.
+fn adjust(call: &Call<'_>, cut: &Cut) -> Result<Vec<Adjustment>, Reason> {
+    let sizes_are_given = call.opset >= 11 && call.optional(3).is_some();
+    let Some(dims) = call.shape(0)?.filter(|_| sizes_are_given) else { return Ok(Vec::new()) };
+    let named = match attribute::ints(call.node, "axes")? {
+        Some(numbers) => axes::axes(numbers, dims.len())?,
+        None => all_axes(dims),
+    };
+    let changed: Vec<(usize, i64)> = named
+        .iter()
+        .enumerate()
+        .filter_map(|(place, &axis)| Some((place, cut.kept(RESULT.axis(axis))?.len() as i64)))
+        .collect();
+    Ok(if changed.is_empty() { Vec::new() } else { vec![Adjustment::Elements { input: 3, changed }] })
 }

@@ -5,7 +5,8 @@
 //! | [Slice](https://onnx.ai/onnx/operators/onnx__Slice.html) | 1: starts, ends and axes are attributes; 10: inputs, and steps; 11: negative ones |
 //! | [Gather](https://onnx.ai/onnx/operators/onnx__Gather.html) | 1; 11: negative axis and indices |
 
-use super::{Call, Dim, Element, Fact, OpRule, Reason, Role, attribute, axes, no_macs, sign};
+use super::couple::{Adjustment, Coupler, Cut as Kept, DATA, End, Map, RESULT, Relation};
+use super::{Call, Dim, Element, Fact, OpRule, Reason, Role, attribute, axes, level, no_macs, sign};
 
 /// Elements at computed or stored indices along an axis.
 pub static GATHER: OpRule = OpRule {
@@ -17,6 +18,9 @@ pub static GATHER: OpRule = OpRule {
     not_parameters: &[1],
     infer: gather,
     macs: no_macs,
+    couple: picked,
+    adjust: renumbered,
+    level: level::copied,
 };
 
 /// Elements from a start to an end.
@@ -29,6 +33,9 @@ pub static SLICE: OpRule = OpRule {
     not_parameters: &[1, 2, 3, 4],
     infer: slice,
     macs: no_macs,
+    couple: cut_out,
+    adjust: moved,
+    level: level::copied,
 };
 
 /// What a `Slice` node takes of one axis, as written.
@@ -183,4 +190,101 @@ fn gather(call: &Call<'_>) -> Result<Vec<Fact>, Reason> {
 fn place(index: i64, size: usize) -> Option<usize> {
     let front = if index < 0 { index.checked_add_unsigned(size as u64)? } else { index };
     usize::try_from(front).ok().filter(|&front| front < size)
+}
+
+/// Picks by stored indices are followed; anything else holds the axis fast.
+fn picked(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    let (rank, places) = (coupler.rank(DATA), coupler.rank(End::Input(1)));
+    let axis = gather_axis(coupler.call, rank)?;
+    coupler.own_all(End::Input(1));
+    for other in (0..rank).filter(|&other| other != axis) {
+        let place = if other < axis { other } else { other + places - 1 };
+        coupler.same(DATA.axis(other), RESULT.axis(place));
+    }
+    let (from, to) = (DATA.axis(axis), RESULT.axis(axis));
+    let pairs = coupler.size(from).and_then(|size| {
+        let indices = axes::numbers(coupler.call.optional(1)?)?;
+        indices.iter().enumerate().map(|(to, &from)| Some((place(from, size)?, to))).collect::<Option<Vec<_>>>()
+    });
+    match pairs {
+        Some(pairs) if places == 1 => coupler.say(Relation::Link { a: from, b: to, map: Map::Pairs(pairs) }),
+        _ => {
+            let reason = "elements are picked along it";
+            coupler.pin(from, reason);
+            (axis..axis + places).for_each(|axis| coupler.pin(RESULT.axis(axis), reason));
+        }
+    }
+    Ok(())
+}
+
+/// Indices count what is left before them.
+fn renumbered(call: &Call<'_>, kept: &Kept) -> Result<Vec<Adjustment>, Reason> {
+    let dims = call.shape(0)?.ok_or("the shape of the input is not known")?;
+    let axis = gather_axis(call, dims.len())?;
+    let (from, to) = (DATA.axis(axis), RESULT.axis(axis));
+    if kept.kept(from).is_none() && kept.kept(to).is_none() {
+        return Ok(Vec::new());
+    }
+    let size = dims[axis].known().ok_or("the size of the axis is not known")?;
+    let indices = axes::numbers(call.input(1)?).ok_or("the indices are computed while the model runs")?;
+    let staying: Vec<usize> = kept.kept(to).map_or_else(|| (0..indices.len()).collect(), <[usize]>::to_vec);
+    let new = staying.iter().map(|&index| {
+        let old = place(indices[index], size).ok_or("an index is outside the axis")?;
+        Ok(kept.count(from, 0..old) as i64)
+    });
+    Ok(vec![Adjustment::Input { input: 1, elements: new.collect::<Result<_, Reason>>()? }])
+}
+
+fn cut_out(coupler: &mut Coupler<'_, '_>) -> Result<(), Reason> {
+    let rank = coupler.rank(DATA);
+    for position in 1..5 {
+        coupler.own_all(End::Input(position));
+    }
+    let Some(cuts) = cuts(coupler.call, rank)? else {
+        return Err("the axes that are cut are computed while the model runs".to_owned());
+    };
+    coupler.same_but(DATA, RESULT, &cuts.iter().map(|cut| cut.axis).collect::<Vec<_>>());
+    for cut in cuts {
+        let (from, to) = (DATA.axis(cut.axis), RESULT.axis(cut.axis));
+        match coupler.size(from).and_then(|size| cut.taken(size)) {
+            Some((start, 1, count)) => coupler.run(to, 0, from, start, count),
+            _ => {
+                let reason = "elements are picked along it in steps, or from a place that is not known";
+                coupler.pin(from, reason);
+                coupler.pin(to, reason);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Starts and ends count what is left before them.
+fn moved(call: &Call<'_>, kept: &Kept) -> Result<Vec<Adjustment>, Reason> {
+    let dims = call.shape(0)?.ok_or("the shape of the input is not known")?;
+    let cuts = cuts(call, dims.len())?.ok_or("the axes that are cut are computed while the model runs")?;
+    let (mut starts, mut ends) = (Vec::new(), Vec::new());
+    for (place, cut) in cuts.iter().enumerate().filter(|(_, cut)| kept.kept(DATA.axis(cut.axis)).is_some()) {
+        let from = DATA.axis(cut.axis);
+        let taken = dims[cut.axis].known().and_then(|size| cut.taken(size));
+        let (start, _, count) = taken.ok_or("what is cut out is not known")?;
+        starts.push((place, kept.count(from, 0..start) as i64));
+        ends.push((place, kept.count(from, 0..start + count) as i64));
+    }
+    if starts.is_empty() {
+        return Ok(Vec::new());
+    }
+    if call.opset >= 10 {
+        return Ok(vec![
+            Adjustment::Elements { input: 1, changed: starts },
+            Adjustment::Elements { input: 2, changed: ends },
+        ]);
+    }
+    let changed = |name: &'static str, changed: &[(usize, i64)]| -> Result<Adjustment, Reason> {
+        let mut numbers = attribute::ints(call.node, name)?.ok_or_else(|| format!("`{name}` is absent"))?.to_vec();
+        for &(place, number) in changed {
+            numbers[place] = number;
+        }
+        Ok(Adjustment::Ints { name, numbers })
+    };
+    Ok(vec![changed("starts", &starts)?, changed("ends", &ends)?])
 }

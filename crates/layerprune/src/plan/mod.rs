@@ -1,5 +1,7 @@
 //! Chooses what to remove. Pure; knows nothing of how to cut.
 
+mod channels;
+
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,8 @@ use crate::analysis::{Unit, Units, Way};
 use crate::cost::Cost;
 use crate::criteria::Scores;
 use crate::onnx::ModelDigest;
+
+pub use channels::{ChannelConstraints, PlannedChannels, Scope, cut_of, dead_channels, lowest_filters, of_channels};
 
 /// Version of the JSON form of [`Plan`].
 pub const PLAN_SCHEMA: u32 = 1;
@@ -26,6 +30,9 @@ pub struct Plan {
     pub target: String,
     /// What goes, in the order in which it was chosen.
     pub removed: Vec<PlannedRemoval>,
+    /// Channels that go, by group. A plan removes layers or channels, not both.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<PlannedChannels>,
     /// Cost of the model as it is.
     pub before: Cost,
     /// Cost predicted for the model without what goes.
@@ -89,6 +96,21 @@ pub enum PlanError {
         asked: usize,
         /// How many can go.
         available: usize,
+    },
+    /// No channel may go.
+    #[error("no filter may be removed: all channel groups are protected, or there are none")]
+    NoChannels,
+    /// The plan names channels that the model does not have.
+    #[error("the plan removes channels of `{group}` that this model does not offer")]
+    NoSuchChannel {
+        /// The group.
+        group: String,
+    },
+    /// Nothing would be left.
+    #[error("the plan leaves no channel of `{value}`")]
+    Emptied {
+        /// A value without channels.
+        value: String,
     },
     /// Scores and units are of different models.
     #[error("the scores are for another model (digest {found}, this one has {expected})")]
@@ -177,6 +199,7 @@ pub fn of(units: &Units, criterion: Option<&str>, target: String, removed: Vec<P
         criterion: criterion.map(str::to_owned),
         target,
         removed,
+        channels: Vec::new(),
         before,
         after,
     }

@@ -1,12 +1,15 @@
 //! Model + plan → a new model without what the plan removes. Knows no criteria.
 
+mod channels;
+mod settings;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::analysis::{Units, Way, never_negative};
+use crate::analysis::{Channels, Units, Way, never_negative};
 use crate::graph::{Graph, GraphError, NodeId, ValueId};
 use crate::onnx::{Model, ModelDigest};
 use crate::ops::{Dim, Fact};
-use crate::plan::Plan;
+use crate::plan::{self, Plan, PlanError};
 use crate::shapes::{self, InputShapes, Shapes};
 
 /// Why a plan could not be carried out.
@@ -28,6 +31,38 @@ pub enum SurgeryError {
         unit: String,
         /// The way.
         way: Way,
+    },
+    /// The plan's channels are not those of the model.
+    #[error(transparent)]
+    Channels(#[from] PlanError),
+    /// The plan asks for two kinds of cuts at once.
+    #[error("the plan removes layers and channels; make two plans, the second for the model that the first gives")]
+    Mixed,
+    /// A setting of a node cannot follow the cut; a fault of this program.
+    #[error("node `{node}` cannot follow the cut: {reason}")]
+    Setting {
+        /// The node.
+        node: String,
+        /// Why.
+        reason: String,
+    },
+    /// A stored tensor cannot lose indices.
+    #[error("`{value}` cannot lose indices")]
+    Tensor {
+        /// The stored value.
+        value: String,
+        /// Why.
+        source: crate::graph::tensor::TensorError,
+    },
+    /// A value is not of the shape that the plan predicts; a fault of this program.
+    #[error("`{value}` is {found} after the cut, {predicted} was predicted")]
+    Mispredicted {
+        /// The value.
+        value: String,
+        /// Its shape.
+        found: String,
+        /// The shape that the plan predicts.
+        predicted: String,
     },
     /// The graph is no longer sound; a fault of this program.
     #[error("the graph is inconsistent after the removal")]
@@ -52,6 +87,9 @@ pub fn apply(model: &Model, units: &Units, plan: &Plan) -> Result<Model, Surgery
     if plan.model != units.model {
         return Err(SurgeryError::OtherModel { found: plan.model.clone(), expected: units.model.clone() });
     }
+    if !plan.channels.is_empty() {
+        return apply_channels(model, units, plan);
+    }
     let mut graph = model.graph.clone();
     let (dead, unread) = (graph.dead_nodes(), graph.unread_initializers());
     let redirects = redirects(units, plan)?;
@@ -67,6 +105,23 @@ pub fn apply(model: &Model, units: &Units, plan: &Plan) -> Result<Model, Surgery
     drop_idle_relus(&mut graph, units, plan);
     sweep(&mut graph, &dead, &unread);
     graph.validate().map_err(SurgeryError::Invalid)?;
+    let pruned = model.with_graph(graph);
+    check_outputs(units, &pruned)?;
+    Ok(pruned)
+}
+
+fn apply_channels(model: &Model, units: &Units, plan: &Plan) -> Result<Model, SurgeryError> {
+    if !plan.removed.is_empty() {
+        return Err(SurgeryError::Mixed);
+    }
+    let found = Channels::find(model, &units.model, &units.shapes);
+    let cut = plan::cut_of(&model.graph, &found, &plan.channels)?;
+    let mut graph = model.graph.clone();
+    let (dead, unread) = (graph.dead_nodes(), graph.unread_initializers());
+    channels::remove(&mut graph, &units.shapes, &cut)?;
+    sweep(&mut graph, &dead, &unread);
+    graph.validate().map_err(SurgeryError::Invalid)?;
+    channels::check(&graph, units, &cut.shapes(&units.shapes))?;
     let pruned = model.with_graph(graph);
     check_outputs(units, &pruned)?;
     Ok(pruned)

@@ -1,0 +1,89 @@
+//! Importance of single filters.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Criterion, CriterionError};
+use crate::analysis::{Channel, ChannelGroup, Channels};
+use crate::graph::Graph;
+use crate::onnx::ModelDigest;
+use crate::shapes::Shapes;
+
+/// Version of the JSON form of [`FilterScores`].
+const FILTER_SCORES_SCHEMA: u32 = 1;
+
+/// The filters of one layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FilterRow {
+    /// The weighted node's name.
+    pub layer: String,
+    /// One score for each filter, in order; higher = more important.
+    pub scores: Vec<f64>,
+}
+
+/// Scores of all filters whose channels can go, by one criterion.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FilterScores {
+    /// Version of this form.
+    pub schema: u32,
+    /// The model.
+    pub model: ModelDigest,
+    /// The criterion's id.
+    pub criterion: String,
+    /// One row for each layer that has a score, in forward order.
+    pub rows: Vec<FilterRow>,
+}
+
+impl FilterScores {
+    /// Scores the filters of every layer that makes channels of a group.
+    ///
+    /// A layer that has no score by this criterion (no batch norm behind it, weights computed while the model runs) is left
+    /// out as long as others of its groups have one.
+    ///
+    /// # Errors
+    /// Where the criterion scores no filters, gives one that is not finite, or leaves a group without any score.
+    pub fn of(
+        criterion: &dyn Criterion,
+        graph: &Graph,
+        shapes: &Shapes,
+        channels: &Channels,
+    ) -> Result<Self, CriterionError> {
+        let mut rows: Vec<FilterRow> = Vec::new();
+        let mut unscored = Vec::new();
+        for group in &channels.groups {
+            for (source, name) in group.sources.iter().zip(&group.source_names) {
+                if rows.iter().any(|row| row.layer == *name) {
+                    continue;
+                }
+                let Some(scores) = criterion.score_filters(graph, shapes, source)? else { continue };
+                if scores.iter().any(|score| !score.is_finite()) {
+                    return Err(CriterionError::NotFinite { criterion: criterion.id(), unit: name.clone() });
+                }
+                rows.push(FilterRow { layer: name.clone(), scores });
+            }
+            if !group.source_names.iter().any(|name| rows.iter().any(|row| row.layer == *name)) {
+                unscored.push(group.name.clone());
+            }
+        }
+        let schema = FILTER_SCORES_SCHEMA;
+        let scores = Self { schema, model: channels.model.clone(), criterion: criterion.id().to_owned(), rows };
+        match (unscored.is_empty(), scores.rows.is_empty()) {
+            (true, _) => Ok(scores),
+            (false, true) if criterion.id() == super::BatchNormScale.id() => {
+                Err(CriterionError::NoBatchNorm { criterion: criterion.id() })
+            }
+            (false, _) => Err(CriterionError::Unscored { criterion: criterion.id(), layers: unscored }),
+        }
+    }
+
+    /// The score of one channel: the mean over all filters that make it.
+    #[must_use]
+    pub fn of_channel(&self, group: &ChannelGroup, channel: &Channel) -> f64 {
+        let rows = group.source_names.iter().map(|name| self.rows.iter().find(|row| row.layer == *name));
+        let scores: Vec<f64> = rows
+            .zip(&channel.filters)
+            .filter_map(|(row, filters)| Some((row?, filters)))
+            .flat_map(|(row, filters)| filters.iter().filter_map(|&filter| row.scores.get(filter).copied()))
+            .collect();
+        super::mean(&scores)
+    }
+}

@@ -1,0 +1,206 @@
+//! Which channels go: a share of the least important, or those that do nothing.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::{PLAN_SCHEMA, Plan, PlanError};
+use crate::analysis::{Channel, ChannelCut, ChannelGroup, Channels, Units};
+use crate::cost::Costs;
+use crate::criteria::FilterScores;
+use crate::graph::Graph;
+
+/// Channels of one group to be removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedChannels {
+    /// The group's name.
+    pub group: String,
+    /// How many channels it has.
+    pub channels: usize,
+    /// Those that go, by their index in the group's first layer.
+    pub removed: Vec<usize>,
+}
+
+/// Over what the share of filters is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// Over all groups: scores, divided by the mean of their group, are ranked together.
+    Global,
+    /// In each group by itself.
+    Uniform,
+}
+
+/// Which channels may go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChannelConstraints {
+    /// Groups that must stay whole.
+    pub protected: BTreeSet<String>,
+    /// Share of a group's channels that stays at least, 0 to 1; one channel always stays.
+    pub floor: f64,
+    /// What stays of a group is a multiple of this.
+    pub round_to: usize,
+}
+
+impl Default for ChannelConstraints {
+    fn default() -> Self {
+        Self { protected: BTreeSet::new(), floor: 0.1, round_to: 1 }
+    }
+}
+
+impl ChannelConstraints {
+    /// How many channels of a group of `size` stay where `wanted` are to: not below the floor, and rounded up.
+    fn staying(&self, size: usize, wanted: usize) -> usize {
+        let least = ((self.floor * size as f64).ceil() as usize).max(1);
+        wanted.max(least).next_multiple_of(self.round_to.max(1)).min(size)
+    }
+}
+
+/// The plan that removes `percent` of the filters of all groups that may lose some, the least important first.
+///
+/// A group of channels that several layers share counts once for each. Ties go in forward order.
+///
+/// # Errors
+/// [`PlanError::OtherModel`]; [`PlanError::NoChannels`] where no group may lose any.
+pub fn lowest_filters(
+    graph: &Graph,
+    units: &Units,
+    channels: &Channels,
+    scores: &FilterScores,
+    constraints: &ChannelConstraints,
+    scope: Scope,
+    percent: f64,
+) -> Result<Plan, PlanError> {
+    if scores.model != channels.model {
+        return Err(PlanError::OtherModel { found: scores.model.clone(), expected: channels.model.clone() });
+    }
+    let open: Vec<&ChannelGroup> =
+        channels.groups.iter().filter(|group| !constraints.protected.contains(&group.name)).collect();
+    if open.is_empty() {
+        return Err(PlanError::NoChannels);
+    }
+    let share = percent / 100.0;
+    let ranked: Vec<Vec<(f64, &Channel)>> = open.iter().map(|group| ranked(group, scores)).collect();
+    let wanted: Vec<usize> = match scope {
+        Scope::Uniform => ranked.iter().map(|ranked| removed(ranked.len(), share)).collect(),
+        Scope::Global => global(&ranked, constraints, share),
+    };
+    let mut planned = Vec::new();
+    for ((group, ranked), wanted) in open.iter().zip(&ranked).zip(wanted) {
+        let size = ranked.len();
+        let going = size - constraints.staying(size, size - wanted);
+        if going > 0 {
+            planned.push(planned_of(group, ranked[..going].iter().map(|(_, channel)| *channel)));
+        }
+    }
+    let scope = if scope == Scope::Global { "of all layers" } else { "of each layer" };
+    Ok(of_channels(
+        graph,
+        units,
+        channels,
+        Some(&scores.criterion),
+        format!("{percent} % of the filters {scope}"),
+        planned,
+    ))
+}
+
+/// The plan that removes all channels that provably do nothing.
+#[must_use]
+pub fn dead_channels(graph: &Graph, units: &Units, channels: &Channels, protected: &BTreeSet<String>) -> Plan {
+    let dead = channels.dead(graph, &units.shapes);
+    let planned = dead
+        .into_iter()
+        .filter(|(name, _)| !protected.contains(*name))
+        .filter_map(|(name, dead)| Some(planned_of(channels.named(name)?, dead)));
+    of_channels(graph, units, channels, None, "dead channels".to_owned(), planned.collect())
+}
+
+/// A plan for `planned`, with its predicted cost.
+#[must_use]
+pub fn of_channels(
+    graph: &Graph,
+    units: &Units,
+    channels: &Channels,
+    criterion: Option<&str>,
+    target: String,
+    planned: Vec<PlannedChannels>,
+) -> Plan {
+    let cut = channels.cut(planned.iter().flat_map(|planned| selected(channels, planned)));
+    Plan {
+        schema: PLAN_SCHEMA,
+        model: units.model.clone(),
+        criterion: criterion.map(str::to_owned),
+        target,
+        removed: Vec::new(),
+        channels: planned,
+        before: units.costs.total(),
+        after: Costs::count(graph, &cut.shapes(&units.shapes)).total(),
+    }
+}
+
+/// What of every axis goes by `planned`.
+///
+/// # Errors
+/// [`PlanError::NoSuchChannel`] where the model has no such channels; [`PlanError::Emptied`] where an axis would keep none.
+pub fn cut_of(graph: &Graph, channels: &Channels, planned: &[PlannedChannels]) -> Result<ChannelCut, PlanError> {
+    let mut all = Vec::new();
+    for planned in planned {
+        let found: Vec<&Channel> = selected(channels, planned).collect();
+        let distinct: BTreeSet<usize> = planned.removed.iter().copied().collect();
+        if found.len() != distinct.len() {
+            return Err(PlanError::NoSuchChannel { group: planned.group.clone() });
+        }
+        all.extend(found);
+    }
+    let cut = channels.cut(all);
+    let emptied = cut.axes().find(|(_, kept)| kept.is_empty()).map(|(at, _)| graph.value_name(at.value).to_owned());
+    emptied.map_or(Ok(cut), |value| Err(PlanError::Emptied { value }))
+}
+
+fn selected<'c>(channels: &'c Channels, planned: &PlannedChannels) -> impl Iterator<Item = &'c Channel> {
+    let removed: BTreeSet<usize> = planned.removed.iter().copied().collect();
+    let group = channels.named(&planned.group);
+    group.into_iter().flat_map(|group| &group.channels).filter(move |channel| removed.contains(&channel.index))
+}
+
+fn planned_of<'c>(group: &ChannelGroup, removed: impl IntoIterator<Item = &'c Channel>) -> PlannedChannels {
+    let mut removed: Vec<usize> = removed.into_iter().map(|channel| channel.index).collect();
+    removed.sort_unstable();
+    PlannedChannels { group: group.name.clone(), channels: group.channels.len(), removed }
+}
+
+/// Channels of a group, the least important first.
+fn ranked<'g>(group: &'g ChannelGroup, scores: &FilterScores) -> Vec<(f64, &'g Channel)> {
+    let mut ranked: Vec<_> =
+        group.channels.iter().map(|channel| (scores.of_channel(group, channel), channel)).collect();
+    ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
+    ranked
+}
+
+fn removed(size: usize, share: f64) -> usize {
+    // A share such as 30 % of 10 must not lose one to rounding.
+    (share * size as f64 + 1e-9).floor() as usize
+}
+
+/// How many of each group go where all are ranked together.
+fn global(ranked: &[Vec<(f64, &Channel)>], constraints: &ChannelConstraints, share: f64) -> Vec<usize> {
+    let filters = |channel: &Channel| channel.filters.iter().map(Vec::len).sum::<usize>();
+    let total: usize = ranked.iter().flatten().map(|(_, channel)| filters(channel)).sum();
+    let mut all: Vec<(f64, usize, usize)> = Vec::new();
+    for (group, channels) in ranked.iter().enumerate() {
+        let mean = channels.iter().map(|(score, _)| score).sum::<f64>() / channels.len().max(1) as f64;
+        let normalised = |score: f64| if mean > 0.0 { score / mean } else { score };
+        all.extend(channels.iter().map(|(score, channel)| (normalised(*score), group, filters(channel))));
+    }
+    all.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut going = vec![0; ranked.len()];
+    let mut left = removed(total, share);
+    for (_, group, filters) in all {
+        let size = ranked[group].len();
+        if filters <= left && size - going[group] > constraints.staying(size, 0) {
+            going[group] += 1;
+            left -= filters;
+        }
+    }
+    going
+}
