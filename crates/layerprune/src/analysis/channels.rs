@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::coupling::{Coupling, FilterAxis, Pin, Position, ValueAxis};
 use super::flow::Flow;
-use super::{naming, path};
+use super::{naming, why};
 use crate::graph::{Graph, NodeId};
 use crate::onnx::{Model, ModelDigest};
 use crate::shapes::Shapes;
@@ -152,7 +152,7 @@ impl Channels {
     pub fn why(&self, graph: &Graph, name: &str) -> Option<Vec<String>> {
         let layer = self.layers.iter().find(|layer| layer.name == name)?;
         let source = self.coupling.filters().iter().find(|source| source.node == layer.node)?;
-        Some(path::to_pin(graph, &self.coupling, source.output))
+        Some(why::to_pin(graph, &self.coupling, source.output))
     }
 
     /// The JSON form.
@@ -252,7 +252,7 @@ fn layers(graph: &Graph, coupling: &Coupling, sources: &[FilterAxis], names: &[S
             name: name.clone(),
             channels: size,
             removable: size - held.len(),
-            reason: held.first().map(|pin| path::describe(graph, pin)),
+            reason: held.first().map(|pin| why::describe(graph, pin)),
         });
     }
     layers

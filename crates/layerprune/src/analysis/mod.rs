@@ -8,8 +8,9 @@ mod dead;
 mod filters;
 mod flow;
 mod naming;
-mod path;
+
 mod sizes;
+mod why;
 
 use std::collections::BTreeSet;
 
