@@ -81,6 +81,8 @@ pub(crate) enum Command {
     Latency(LatencyArgs),
     /// Compare the outputs of two models
     Verify(VerifyArgs),
+    /// Try on a model whether channels are removed rightly
+    Selfcheck(SelfcheckArgs),
     /// Write a page about a run
     Report(ReportArgs),
     /// Do the whole job as a recipe says
@@ -93,6 +95,12 @@ pub(crate) enum Command {
 pub(crate) struct InspectArgs {
     /// ONNX file
     pub(crate) model: PathBuf,
+    /// List channel groups instead: which filters can go, with which others, and why the rest cannot
+    #[arg(long)]
+    pub(crate) channels: bool,
+    /// Print what keeps this layer, or its channels, from being removed: step by step, from a channel to what holds it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) why: Option<String>,
     #[command(flatten)]
     pub(crate) shapes: ShapeArgs,
 }
@@ -410,6 +418,22 @@ pub(crate) struct VerifyArgs {
     /// Number of random inputs to compare on
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) samples: u64,
+    #[command(flatten)]
+    pub(crate) shapes: ShapeArgs,
+}
+
+/// Each round removes random channels from one copy of the model and masks the same ones in another: both must give the
+/// same outputs on random inputs, and the costs that were predicted.
+#[derive(Debug, Args)]
+pub(crate) struct SelfcheckArgs {
+    /// ONNX file
+    pub(crate) model: PathBuf,
+    /// How many random cuts to try
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = positive)]
+    pub(crate) rounds: usize,
+    /// Largest difference allowed, relative to the largest value of each output
+    #[arg(long, default_value_t = 1e-3, value_name = "SHARE", value_parser = share)]
+    pub(crate) tolerance: f64,
     #[command(flatten)]
     pub(crate) shapes: ShapeArgs,
 }

@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         Command::Eval(args) => commands::eval::run(args, global),
         Command::Latency(args) => commands::latency::run(args, global),
         Command::Verify(args) => commands::verify::run(args, global),
+        Command::Selfcheck(args) => commands::selfcheck::run(args, global),
         Command::Report(args) => commands::report::run(args, global),
         Command::Run(args) => commands::run::run(args, global),
         Command::Demo(args) => commands::demo::run(args, global),

@@ -194,3 +194,13 @@ pub fn ints(name: &str, values: &[i64]) -> AttributeProto {
         ..Default::default()
     }
 }
+
+/// A text attribute.
+pub fn string(name: &str, value: &str) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(AttributeType::String as i32),
+        s: Some(value.as_bytes().to_vec().into()),
+        ..Default::default()
+    }
+}

@@ -3,7 +3,9 @@
 mod builder;
 mod mask;
 mod nets;
+mod random;
 
-pub use builder::{Builder, int, ints};
+pub use builder::{Builder, int, ints, string};
 pub use mask::mask;
 pub use nets::{bottleneck_net, mobilenet_v1, mobilenet_v2, resnet, vgg};
+pub use random::any_net;

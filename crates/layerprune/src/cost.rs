@@ -53,6 +53,11 @@ impl Costs {
         costs
     }
 
+    /// Stored values that count as parameters, with their numbers of elements.
+    pub fn parameters(&self) -> impl Iterator<Item = (ValueId, u64)> {
+        self.parameters.iter().map(|(value, elements)| (*value, *elements))
+    }
+
     /// The cost of the whole graph.
     #[must_use]
     pub fn total(&self) -> Cost {

@@ -204,7 +204,8 @@ fn declared_fact(port: &Port) -> Fact {
         Some(dimension::Value::DimValue(size)) => {
             usize::try_from(*size).ok().filter(|&size| size > 0).map_or(Dim::Unknown, Dim::Known)
         }
-        Some(dimension::Value::DimParam(name)) if !name.is_empty() => Dim::Symbol(name.as_str().into()),
+        // Some exporters write `?` for every size that they do not know; that names nothing.
+        Some(dimension::Value::DimParam(name)) if !name.is_empty() && name != "?" => Dim::Symbol(name.as_str().into()),
         _ => Dim::Unknown,
     };
     let shape = tensor.shape.as_ref().map(|shape| shape.dim.iter().map(dim).collect());

@@ -1,21 +1,95 @@
 use anyhow::Result;
-use layerprune::analysis::{UnitRow, UnitTable, Way};
+use layerprune::analysis::{ChannelTable, Channels, UnitRow, UnitTable, Units, Way};
+use layerprune::onnx::Model;
+use serde::Serialize;
 
 use crate::args::{Global, InspectArgs};
 use crate::output::{Align, count, print, table};
-use crate::{CannotBeDone, model};
+use crate::{CannotBeDone, Usage, model};
 
 /// Prints the units of a model.
 pub(crate) fn run(args: &InspectArgs, global: &Global) -> Result<()> {
     let model = model::read(&args.model)?;
     let shapes = model::input_shapes(&args.shapes, &model)?;
     let units = model::units(&model, &shapes)?;
+    if args.channels || args.why.is_some() {
+        let channels = Channels::find(&model, &units.model, &units.shapes);
+        return match &args.why {
+            Some(name) => why(name, &model, &units, &channels, global),
+            None => print(global, &channels.rows(&units.costs), channels_text),
+        };
+    }
     let rows = units.rows(&model.graph);
     print(global, &rows, text)?;
     if rows.units.is_empty() {
         return Err(CannotBeDone("the model holds no layer that this program knows".to_owned()).into());
     }
     Ok(())
+}
+
+/// What `inspect --why --format json` prints.
+#[derive(Serialize)]
+struct Why {
+    name: String,
+    /// Why the layer as a whole stays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layer: Option<String>,
+    /// From one of its channels to what holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channels: Option<Vec<String>>,
+}
+
+fn why(name: &str, model: &Model, units: &Units, channels: &Channels, global: &Global) -> Result<()> {
+    let unit = units.named(name);
+    let outside = units.outside.iter().find(|(id, _)| model.graph.label(*id) == name);
+    let steps = channels.why(&model.graph, name);
+    if unit.is_none() && outside.is_none() && steps.is_none() {
+        let text = format!("there is no layer `{name}`; `inspect MODEL` and `inspect MODEL --channels` list them");
+        return Err(Usage(text).into());
+    }
+    let layer = match (unit, outside) {
+        (Some(unit), _) => Some(unit.reason.clone().unwrap_or_else(|| "nothing: it can be bypassed".to_owned())),
+        (None, outside) => outside.map(|(_, reason)| reason.clone()),
+    };
+    print(global, &Why { name: name.to_owned(), layer, channels: steps }, |why| {
+        let mut text = String::new();
+        if let Some(layer) = &why.layer {
+            text.push_str(&format!("what keeps `{}` from being removed: {layer}\n", why.name));
+        }
+        match why.channels.as_deref() {
+            None => {}
+            Some([]) => text.push_str("nothing holds its channels: each can go\n"),
+            Some(steps) => text.push_str(&format!("what holds its channels:\n  {}\n", steps.join("\n  "))),
+        }
+        text
+    })
+}
+
+fn channels_text(channels: &ChannelTable) -> String {
+    let head = [("channels of", Align::Left), ("number", Align::Right), ("made by", Align::Left)];
+    let rows = channels.groups.iter().map(|group| {
+        let layers = match group.layers.as_slice() {
+            [only] => only.clone(),
+            layers => format!("{} layers: {}", layers.len(), layers.join(", ")),
+        };
+        vec![group.name.clone(), group.channels.to_string(), layers]
+    });
+    let mut text = table(&head, &rows.collect::<Vec<_>>());
+    let share = 100.0 * channels.parameters_in_groups;
+    text.push_str(&format!(
+        "\n\n{} groups; {share:.1} % of the parameters lie in channels that can go.\n",
+        channels.groups.len()
+    ));
+    let held: Vec<_> = channels.layers.iter().filter(|layer| layer.removable < layer.channels).collect();
+    if !held.is_empty() {
+        text.push_str("\nChannels that stay (`--why LAYER` shows the way to what holds them):\n");
+    }
+    for layer in held {
+        let stay = layer.channels - layer.removable;
+        let reason = layer.reason.as_deref().unwrap_or("");
+        text.push_str(&format!("  {}: {stay} of {}: {reason}\n", layer.layer, layer.channels));
+    }
+    text
 }
 
 fn text(table_of: &UnitTable) -> String {

@@ -9,5 +9,6 @@ pub(crate) mod recalibrate;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod score;
+pub(crate) mod selfcheck;
 pub(crate) mod train;
 pub(crate) mod verify;

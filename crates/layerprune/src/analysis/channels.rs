@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::coupling::{Coupling, FilterAxis, Pin, Position, ValueAxis};
 use super::flow::Flow;
 use super::{naming, why};
+use crate::cost::Costs;
 use crate::graph::{Graph, NodeId};
 use crate::onnx::{Model, ModelDigest};
 use crate::shapes::Shapes;
@@ -124,6 +125,15 @@ impl Channels {
         self.cut_roots(channels.into_iter().map(|channel| channel.root))
     }
 
+    /// Channels that have an index on axis `at`, with their groups.
+    pub fn on_axis(&self, at: ValueAxis) -> impl Iterator<Item = (&ChannelGroup, &Channel)> {
+        let (start, size) = self.coupling.slot(at).unwrap_or((0, 0));
+        let roots: BTreeSet<Position> =
+            (start..start + size as Position).map(|position| self.coupling.root(position)).collect();
+        let all = self.groups.iter().flat_map(|group| group.channels.iter().map(move |channel| (group, channel)));
+        all.filter(move |(_, channel)| roots.contains(&channel.root))
+    }
+
     pub(super) fn cut_roots(&self, roots: impl IntoIterator<Item = Position>) -> ChannelCut {
         let mut gone: BTreeMap<ValueAxis, BTreeSet<usize>> = BTreeMap::new();
         for position in roots.into_iter().filter_map(|root| self.members.get(&root)).flatten() {
@@ -155,28 +165,63 @@ impl Channels {
         Some(why::to_pin(graph, &self.coupling, source.output))
     }
 
-    /// The JSON form.
+    /// Share of the parameters, 0 to 1, that some channel which can go would take along.
     #[must_use]
-    pub fn rows(&self) -> Vec<GroupRow> {
-        let row = |group: &ChannelGroup| GroupRow {
-            name: group.name.clone(),
-            channels: group.channels.len(),
-            sources: group.source_names.clone(),
-        };
-        self.groups.iter().map(row).collect()
+    pub fn share_of_parameters(&self, costs: &Costs) -> f64 {
+        let (mut in_groups, mut all) = (0.0, 0.0);
+        for (value, elements) in costs.parameters() {
+            let held = |at: ValueAxis| {
+                let (start, size) = self.coupling.slot(at).expect("the axis is followed");
+                let is_held = |position: &Position| self.coupling.pinned(self.coupling.root(*position)).is_some();
+                (start..start + size as Position).filter(is_held).count() as f64 / size as f64
+            };
+            let held: f64 = self.coupling.axes(value).map(held).product();
+            in_groups += (1.0 - held) * elements as f64;
+            all += elements as f64;
+        }
+        if all > 0.0 { in_groups / all } else { 0.0 }
     }
 
-    /// The JSON form of the layers' channels.
+    /// The JSON form: what `inspect --channels --format json` prints.
     #[must_use]
-    pub fn layer_rows(&self) -> Vec<ChannelRow> {
-        let row = |layer: &LayerChannels| ChannelRow {
+    pub fn rows(&self, costs: &Costs) -> ChannelTable {
+        let group = |group: &ChannelGroup| GroupRow {
+            name: group.name.clone(),
+            channels: group.channels.len(),
+            layers: group.source_names.clone(),
+        };
+        let layer = |layer: &LayerChannels| ChannelRow {
             layer: layer.name.clone(),
             channels: layer.channels,
             removable: layer.removable,
             reason: layer.reason.clone(),
         };
-        self.layers.iter().map(row).collect()
+        ChannelTable {
+            schema: CHANNELS_SCHEMA,
+            model: self.model.clone(),
+            parameters_in_groups: self.share_of_parameters(costs),
+            groups: self.groups.iter().map(group).collect(),
+            layers: self.layers.iter().map(layer).collect(),
+        }
     }
+}
+
+/// Version of the JSON form of [`Channels`].
+const CHANNELS_SCHEMA: u32 = 1;
+
+/// [`Channels`] as plain data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChannelTable {
+    /// Version of this form.
+    pub schema: u32,
+    /// The model.
+    pub model: ModelDigest,
+    /// Share of the parameters that channels which can go would take along.
+    pub parameters_in_groups: f64,
+    /// Groups in forward order.
+    pub groups: Vec<GroupRow>,
+    /// Weighted nodes in forward order.
+    pub layers: Vec<ChannelRow>,
 }
 
 /// A [`ChannelGroup`] as plain data.
@@ -187,7 +232,7 @@ pub struct GroupRow {
     /// How many channels it has.
     pub channels: usize,
     /// Names of the weighted nodes that make them.
-    pub sources: Vec<String>,
+    pub layers: Vec<String>,
 }
 
 /// A [`LayerChannels`] as plain data.

@@ -21,7 +21,7 @@ use crate::graph::{Graph, NodeId, ValueId};
 use crate::onnx::{Model, ModelDigest};
 use crate::shapes::{InputShapes, ShapeError, Shapes};
 
-pub use channels::{Channel, ChannelCut, ChannelGroup, ChannelRow, Channels, GroupRow, LayerChannels};
+pub use channels::{Channel, ChannelCut, ChannelGroup, ChannelRow, ChannelTable, Channels, GroupRow, LayerChannels};
 pub use coupling::{Coupling, FilterAxis, Pin, ValueAxis};
 pub use filters::{Filters, batch_norm_behind, filters_of, sums_of_filters};
 use flow::Flow;

@@ -9,6 +9,7 @@ use crate::analysis::{Channel, ChannelCut, ChannelGroup, Channels, Units};
 use crate::cost::Costs;
 use crate::criteria::FilterScores;
 use crate::graph::Graph;
+use crate::stats::SplitMix;
 
 /// Channels of one group to be removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +94,7 @@ pub fn lowest_filters(
             planned.push(planned_of(group, ranked[..going].iter().map(|(_, channel)| *channel)));
         }
     }
+    keep_some(channels, &mut planned, |group, channel| scores.of_channel(group, channel));
     let scope = if scope == Scope::Global { "of all layers" } else { "of each layer" };
     Ok(of_channels(
         graph,
@@ -113,6 +115,26 @@ pub fn dead_channels(graph: &Graph, units: &Units, channels: &Channels, protecte
         .filter(|(name, _)| !protected.contains(*name))
         .filter_map(|(name, dead)| Some(planned_of(channels.named(name)?, dead)));
     of_channels(graph, units, channels, None, "dead channels".to_owned(), planned.collect())
+}
+
+/// A plan that removes channels at random: each group loses up to all but one of them, or none.
+#[must_use]
+pub fn random_channels(graph: &Graph, units: &Units, channels: &Channels, random: &mut SplitMix) -> Plan {
+    let mut planned = Vec::new();
+    for group in channels.groups.iter().filter(|group| group.channels.len() > 1) {
+        if random.below(4) == 0 {
+            continue;
+        }
+        let going = 1 + random.below(group.channels.len() - 1);
+        let mut places: Vec<usize> = (0..group.channels.len()).collect();
+        for place in 0..going {
+            let other = place + random.below(places.len() - place);
+            places.swap(place, other);
+        }
+        planned.push(planned_of(group, places[..going].iter().map(|&place| &group.channels[place])));
+    }
+    keep_some(channels, &mut planned, |_, _| 0.0);
+    of_channels(graph, units, channels, None, "at random".to_owned(), planned)
 }
 
 /// A plan for `planned`, with its predicted cost.
@@ -155,6 +177,25 @@ pub fn cut_of(graph: &Graph, channels: &Channels, planned: &[PlannedChannels]) -
     let cut = channels.cut(all);
     let emptied = cut.axes().find(|(_, kept)| kept.is_empty()).map(|(at, _)| graph.value_name(at.value).to_owned());
     emptied.map_or(Ok(cut), |value| Err(PlanError::Emptied { value }))
+}
+
+/// Takes back the most important channel of every axis that would be left empty: a part of a layer's channels may be all
+/// that another value has.
+fn keep_some(channels: &Channels, planned: &mut Vec<PlannedChannels>, score: impl Fn(&ChannelGroup, &Channel) -> f64) {
+    loop {
+        let cut = channels.cut(planned.iter().flat_map(|planned| selected(channels, planned)));
+        let Some(emptied) = cut.axes().find(|(_, kept)| kept.is_empty()).map(|(at, _)| at) else { break };
+        let goes = |group: &ChannelGroup, channel: &Channel| {
+            planned.iter().any(|planned| planned.group == group.name && planned.removed.contains(&channel.index))
+        };
+        let going = channels.on_axis(emptied).filter(|(group, channel)| goes(group, channel));
+        let best = going.max_by(|a, b| score(a.0, a.1).total_cmp(&score(b.0, b.1)));
+        let Some((name, index)) = best.map(|(group, channel)| (group.name.clone(), channel.index)) else { break };
+        for planned in planned.iter_mut().filter(|planned| planned.group == name) {
+            planned.removed.retain(|&removed| removed != index);
+        }
+    }
+    planned.retain(|planned| !planned.removed.is_empty());
 }
 
 fn selected<'c>(channels: &'c Channels, planned: &PlannedChannels) -> impl Iterator<Item = &'c Channel> {

@@ -11,7 +11,9 @@ use crate::cost::Cost;
 use crate::criteria::Scores;
 use crate::onnx::ModelDigest;
 
-pub use channels::{ChannelConstraints, PlannedChannels, Scope, cut_of, dead_channels, lowest_filters, of_channels};
+pub use channels::{
+    ChannelConstraints, PlannedChannels, Scope, cut_of, dead_channels, lowest_filters, of_channels, random_channels,
+};
 
 /// Version of the JSON form of [`Plan`].
 pub const PLAN_SCHEMA: u32 = 1;

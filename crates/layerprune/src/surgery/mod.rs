@@ -1,6 +1,7 @@
 //! Model + plan → a new model without what the plan removes. Knows no criteria.
 
 mod channels;
+mod masked;
 mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,8 @@ use crate::onnx::{Model, ModelDigest};
 use crate::ops::{Dim, Fact};
 use crate::plan::{self, Plan, PlanError};
 use crate::shapes::{self, InputShapes, Shapes};
+
+pub use masked::masked;
 
 /// Why a plan could not be carried out.
 #[derive(Debug, thiserror::Error)]

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use layerprune::analysis::{Kind, Units, Way};
+use layerprune::analysis::{Channels, Kind, Units, Way};
 use layerprune::onnx::Model;
 use layerprune::plan::{self, Constraints, Plan};
 use layerprune::stats::SplitMix;
 use layerprune::surgery;
-use layerprune_infer::{Session, SessionOptions};
-use layerprune_testing::{Builder, bottleneck_net, mask, mobilenet_v1, mobilenet_v2, resnet, vgg};
+use layerprune_infer::{Input, Session, SessionOptions};
+use layerprune_testing::{Builder, any_net, bottleneck_net, mask, mobilenet_v1, mobilenet_v2, resnet, vgg};
 use proptest::prelude::*;
 
 fn any_way() -> Constraints {
@@ -30,14 +30,36 @@ fn random_plan(units: &Units, seed: u64) -> Plan {
 }
 
 fn run(model: &Model, size: usize, seed: u64) -> Vec<f32> {
+    run_shape(model, &[2, 3, size, size], seed).remove(0)
+}
+
+/// All outputs of the model as it is read back from a file, for a random input of this shape.
+fn run_shape(model: &Model, shape: &[usize], seed: u64) -> Vec<Vec<f32>> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.onnx");
     model.write(&path).unwrap();
     let model = Model::read(&path).unwrap();
     let mut random = SplitMix::new(seed);
-    let images: Vec<f32> = (0..2 * 3 * size * size).map(|_| random.normal() as f32).collect();
+    let numbers: Vec<f32> = (0..shape.iter().product()).map(|_| random.normal() as f32).collect();
     let session = Session::load(&model, &SessionOptions { threads: 1, ..Default::default() }).unwrap();
-    session.run(&images, [2, 3, size, size]).unwrap().output(0).data.clone()
+    let outputs = session.run_inputs(&[Input::f32(shape, &numbers[..])]).unwrap();
+    outputs.outputs().iter().map(|output| output.data.clone()).collect()
+}
+
+/// Cuts random channels, and compares with the same channels masked where they are read.
+fn check_channels(model: &Model, shape: &[usize], seed: u64) -> usize {
+    let units = Units::find(model, &Default::default()).unwrap();
+    let channels = Channels::find(model, &units.model, &units.shapes);
+    let plan = plan::random_channels(&model.graph, &units, &channels, &mut SplitMix::new(seed));
+    let cut = plan::cut_of(&model.graph, &channels, &plan.channels).unwrap();
+    let pruned = surgery::apply(model, &units, &plan).unwrap();
+    let masked = surgery::masked(model, &units.shapes, &channels.coupling, &cut).unwrap();
+    for (a, b) in run_shape(&pruned, shape, seed).iter().zip(&run_shape(&masked, shape, seed)) {
+        assert_close(a, b);
+    }
+    let counted = Units::find(&pruned, &Default::default()).unwrap().costs.total();
+    assert_eq!(counted, plan.after, "predicted cost is counted cost");
+    plan.channels.iter().map(|planned| planned.removed.len()).sum()
 }
 
 fn assert_close(a: &[f32], b: &[f32]) {
@@ -81,6 +103,26 @@ proptest! {
     fn cutting_layers_of_a_chain_equals_passing_through(seed: u64) {
         check(&vgg(seed, 8, &[6, 6, 0, 8, 8, 8], 3), 8, seed);
         check(&mobilenet_v1(seed, 8, &[(8, 1), (16, 2), (16, 1)]), 8, seed);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) })]
+
+    #[test]
+    fn cutting_channels_of_a_random_net_equals_masking(seed: u64) {
+        let (model, shape) = any_net(seed);
+        check_channels(&model, &shape, seed);
+    }
+
+    #[test]
+    fn cutting_channels_of_known_nets_equals_masking(seed: u64) {
+        let removed = check_channels(&resnet(seed, [3, 12, 12], 1, &[4, 8], 2, 4), &[2, 3, 12, 12], seed)
+            + check_channels(&bottleneck_net(seed, 8, 4, 2), &[2, 3, 8, 8], seed)
+            + check_channels(&mobilenet_v2(seed, 12, &[(8, 1), (12, 2), (12, 1)]), &[2, 3, 12, 12], seed)
+            + check_channels(&mobilenet_v1(seed, 8, &[(8, 1), (16, 2)]), &[2, 3, 8, 8], seed)
+            + check_channels(&vgg(seed, 8, &[6, 6, 0, 8], 3), &[2, 3, 8, 8], seed);
+        prop_assert!(removed > 0, "nothing was removed: the test would pass whatever surgery does");
     }
 }
 
