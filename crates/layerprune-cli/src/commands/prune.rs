@@ -1,8 +1,9 @@
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use layerprune::analysis::Units;
+use layerprune::analysis::{Units, Way};
 use layerprune::criteria::{SCORES_SCHEMA, Scores};
 use layerprune::onnx::Model;
 use layerprune::pipeline::{self, BudgetError, Target};
@@ -11,9 +12,11 @@ use layerprune::surgery;
 use serde::Serialize;
 
 use crate::args::{Global, PruneArgs};
+use crate::data::{self, Data};
 use crate::latency::Timer;
 use crate::output::{self, count};
-use crate::{CannotBeDone, data, interrupt, model, progress, scoring};
+use crate::recovery::{self, Recovery};
+use crate::{CannotBeDone, Usage, interrupt, model, progress, scoring};
 
 /// What `prune --format json` prints.
 #[derive(Serialize)]
@@ -21,6 +24,8 @@ struct Outcome {
     plan: Plan,
     #[serde(skip_serializing_if = "Option::is_none")]
     latency: Option<layerprune::record::LatencyComparison>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery: Option<Recovery>,
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<String>,
 }
@@ -30,12 +35,33 @@ pub(crate) fn run(args: &PruneArgs, global: &Global) -> Result<()> {
     for path in args.output.iter().chain(&args.save_plan) {
         output::expect_writable(path)?;
     }
+    let steps = recovery::steps(&args.recover)?;
+    let written = args.output.as_deref().filter(|_| !args.dry_run);
+    if !steps.is_empty() && written.is_some() && args.data.data.is_none() {
+        return Err(Usage("`--recover` needs images: give `--data KIND:PATH`".to_owned()).into());
+    }
     let model = model::read(&args.model)?;
     let shapes = model::input_shapes(&args.shapes, &model)?;
     let units = model::units(&model, &shapes)?;
-    let constraints = model::constraints(&args.limits, &units)?;
-    let (plan, latency) = if let Some(path) = &args.what.plan {
-        let plan: Plan = read_json(path, "plan", PLAN_SCHEMA)?;
+    let mut constraints = model::constraints(&args.limits, &units)?;
+    let fitted = recovery::way(&steps);
+    if let Some(way) = fitted {
+        if args.limits.drop_branches {
+            let text = "`--drop-branches` and bridges are two ways of removing the same blocks; give one of them";
+            return Err(Usage(text.to_owned()).into());
+        }
+        constraints.ways = BTreeSet::from([way]);
+    }
+    let scoring = args.scores.is_none() && args.what.plan.is_none() && args.what.remove.is_empty();
+    let recovering = !steps.is_empty() && written.is_some();
+    let data = match args.data.given() {
+        Some(given) if scoring => Some(data::open(&given, &model, true, global)?),
+        Some(given) if recovering => Some(data::open_images(&given, &model, global)?),
+        _ => None,
+    };
+    let (mut plan, latency) = if let Some(path) = &args.what.plan {
+        let mut plan: Plan = read_json(path, "plan", PLAN_SCHEMA)?;
+        recovery::by_way(&mut plan, &units, fitted)?;
         if let Some(planned) = plan.removed.iter().find(|planned| constraints.protected.contains(&planned.unit)) {
             let (name, reason) = (planned.unit.clone(), "it is protected".to_owned());
             return Err(PlanError::Fixed { name, reason }.into());
@@ -46,7 +72,7 @@ pub(crate) fn run(args: &PruneArgs, global: &Global) -> Result<()> {
         let names = expand(&units, &args.what.remove, &constraints)?;
         (plan::named(&units, &names, &constraints)?, None)
     } else {
-        let scores = scores(args, &model, &units, global)?;
+        let scores = scores(args, &model, &units, data.as_ref(), global)?;
         match (args.what.layers, args.what.latency_reduction) {
             (Some(count), _) => (plan::lowest(&units, &scores, &constraints, count)?, None),
             (None, Some(percent)) => {
@@ -73,25 +99,33 @@ pub(crate) fn run(args: &PruneArgs, global: &Global) -> Result<()> {
             (None, None) => unreachable!("the command line asks for one target"),
         }
     };
-    let pruned = surgery::apply(&model, &units, &plan)?;
+    let (pruned, recovery) = match &data {
+        Some(data) if recovering => {
+            let done = recovery::cut_and_recover(&model, &units, &plan, &steps, &args.recover, data, global)?;
+            (done.0, Some(done.1))
+        }
+        _ => (surgery::apply(&model, &units, &plan)?, None),
+    };
     if let Some(path) = &args.save_plan {
         output::write_file(path, &serde_json::to_string_pretty(&plan)?)?;
     }
-    let written = args.output.as_deref().filter(|_| !args.dry_run);
+    if recovery.is_some() {
+        // What was folded away costs nothing.
+        plan.after = model::units(&pruned, &shapes)?.costs.total();
+    }
     if let Some(path) = written {
         pruned.write(path)?;
     }
-    let outcome = Outcome { plan, latency, output: written.map(|path| path.display().to_string()) };
+    let outcome = Outcome { plan, latency, recovery, output: written.map(|path| path.display().to_string()) };
     output::print(global, &outcome, |outcome| text(outcome, &units))
 }
 
-fn scores(args: &PruneArgs, model: &Model, units: &Units, global: &Global) -> Result<Scores> {
+fn scores(args: &PruneArgs, model: &Model, units: &Units, data: Option<&Data>, global: &Global) -> Result<Scores> {
     if let Some(path) = &args.scores {
         return read_json(path, "scores", SCORES_SCHEMA);
     }
     let criteria = scoring::criteria(std::slice::from_ref(&args.criterion))?;
-    let data = args.data.given().map(|given| data::open(&given, model, true, global)).transpose()?;
-    let mut scores = scoring::score(model, units, &criteria, data.as_ref(), &args.options, global)?;
+    let mut scores = scoring::score(model, units, &criteria, data, &args.options, global)?;
     Ok(scores.remove(0))
 }
 
@@ -160,9 +194,14 @@ fn text(outcome: &Outcome, units: &Units) -> String {
     for planned in &plan.removed {
         let exact = units
             .named(&planned.unit)
-            .and_then(|unit| unit.removals.iter().find(|removal| removal.way == planned.way))
+            .and_then(|unit| unit.removal_by(planned.way))
             .is_some_and(|removal| removal.exact);
-        let note = if exact { "" } else { " (plain layer: what follows sees inputs of another kind)" };
+        let note = match planned.way {
+            Way::Bridge => " (a fitted 1x1 convolution in its place)",
+            Way::ScaleShift => " (a fitted scale and shift of each channel in its place)",
+            _ if exact => "",
+            _ => " (plain layer: what follows sees inputs of another kind)",
+        };
         text.push_str(&format!("  {}{note}\n", planned.unit));
     }
     let percent = |before: u64, after: u64| -100.0 * (before as f64 - after as f64) / before.max(1) as f64;
@@ -173,6 +212,9 @@ fn text(outcome: &Outcome, units: &Units) -> String {
     }
     if let Some(latency) = &outcome.latency {
         text.push_str(&super::latency::line(latency));
+    }
+    if let Some(recovery) = &outcome.recovery {
+        text.push_str(&recovery::text(recovery));
     }
     match &outcome.output {
         Some(path) => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::blocks::{Found, different};
+use super::bridge;
 use super::flow::Flow;
 use super::{Kind, Removal, Unit, Way};
 use crate::cost::Cost;
@@ -89,6 +90,7 @@ fn layer(graph: &Graph, shapes: &Shapes, flow: &Flow, first: NodeId) -> Unit {
         tapped: !leads_only_out(graph, flow, exit),
         removals,
         reason,
+        bridge: bridge::between(graph, shapes, flow, entry, exit),
         gone: BTreeSet::new(),
         cost: Cost { parameters: 0, macs: None },
         entry_shape: String::new(),
