@@ -10,6 +10,9 @@ use crate::ops::{Dim, Fact, Role, elements_per_sample};
 use crate::proto::tensor_proto::DataType;
 use crate::shapes::Shapes;
 
+/// Weights of a bridge, at most: fitting takes some sixteen bytes for each.
+const LARGEST: usize = 1 << 26;
+
 /// Where a unit can be replaced by a 1x1 convolution without padding: from its entry to the value before its own last
 /// activation, which stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +100,9 @@ pub(super) fn between(
     }
     let strides = stride(height, rows).zip(stride(width, columns));
     let (down, across) = strides.ok_or_else(|| format!("no stride of a 1x1 convolution turns {}", turns()))?;
+    if inputs.checked_mul(outputs).is_none_or(|weights| weights > LARGEST) {
+        return Err(format!("a bridge of {inputs} channels into {outputs} is beyond what is fitted"));
+    }
     let positions = elements_per_sample(&[batch.clone(), Dim::Known(rows), Dim::Known(columns)]);
     Ok(Bridge {
         from,

@@ -273,7 +273,7 @@ fn a_bridge_folds_into_what_gives_its_entry() {
             x = net.node("Relu", "/stem/Relu", &[&x], vec![]);
         }
         let y = net.conv("/layer", &x, [4, 4], 3, 1, 1);
-        let y = net.node("Relu", "/layer.relu/Relu", &[&y], vec![]);
+        let y = net.node("Sigmoid", "/layer.act/Sigmoid", &[&y], vec![]);
         let out = net.conv("/head", &y, [4, 2], 3, 1, 1);
         net.output(&out);
         if tap {
@@ -376,6 +376,39 @@ fn each_unit_that_cannot_be_bridged_says_why() {
     assert_eq!(
         reason(&net.build(), "fc1", Way::Bridge).unwrap(),
         "a bridge is a convolution over maps N×C×H×W of known sizes, and it turns N×6 into N×6"
+    );
+}
+
+#[test]
+fn a_layer_with_a_second_input_is_not_bridged() {
+    let mut net = Builder::new(2);
+    let x = net.input("input", &[4, 6, 6]);
+    let x = net.conv("/stem", &x, [4, 4], 3, 1, 1);
+    let x = net.node("Relu", "/stem/Relu", &[&x], vec![]);
+    let mean = net.node("GlobalAveragePool", "/pool", &[&x], vec![]);
+    let shape = net.tensor("shape", tensor::from_i64(&[1], &[4]));
+    let bias = net.node("Reshape", "/Reshape", &[&mean, &shape], vec![]);
+    let weight = net.random("weight", &[4, 4, 1, 1], 0.3);
+    let x = net.node("Conv", "/layer/Conv", &[&x, &weight, &bias], vec![]);
+    let out = net.conv("/head", &x, [4, 2], 1, 1, 1);
+    net.output(&out);
+    assert_eq!(
+        units(&net.build()).named("layer").unwrap().no_bridge(Way::Bridge).unwrap(),
+        "it also reads `/Reshape_output_0`, which depends on the model's input"
+    );
+}
+
+#[test]
+fn a_bridge_beyond_reason_is_refused() {
+    let mut net = Builder::new(2);
+    let channels = 1 << 14;
+    let x = net.input("input", &[channels, 1, 1]);
+    let x = net.conv("/layer", &x, [channels, channels], 1, 1, channels);
+    let out = net.node("Relu", "/layer/Relu", &[&x], vec![]);
+    net.output(&out);
+    assert_eq!(
+        units(&net.build()).named("layer").unwrap().no_bridge(Way::ScaleShift).unwrap(),
+        "a bridge of 16384 channels into 16384 is beyond what is fitted"
     );
 }
 
