@@ -227,6 +227,45 @@ pub(crate) struct PruneArgs {
     /// Batch size at which the latency target is measured
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = positive)]
     pub(crate) batch: usize,
+    #[command(flatten)]
+    pub(crate) recover: RecoverArgs,
+}
+
+/// How to bring back, from images without labels, what the cut costs.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Recovery from images of --data, labels are not used")]
+pub(crate) struct RecoverArgs {
+    /// What is done after the cut; several with commas, in this order. `bridge` and `scale-shift` also allow layers that
+    /// change channels or resolution to go
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "none", value_name = "STEP")]
+    pub(crate) recover: Vec<RecoverStep>,
+    /// Number of training images to fit to
+    #[arg(long, default_value_t = 500, value_name = "N", value_parser = positive)]
+    pub(crate) recover_samples: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RecoverStep {
+    /// Nothing
+    None,
+    /// A 1x1 convolution in place of each removed layer, fitted to what the layer gave
+    Bridge,
+    /// A scale and shift of each channel in place of each removed layer, fitted to what the layer gave
+    ScaleShift,
+    /// Batch-norm statistics estimated anew
+    Recalibrate,
+}
+
+impl RecoverStep {
+    /// Its name on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Bridge => "bridge",
+            Self::ScaleShift => "scale-shift",
+            Self::Recalibrate => "recalibrate",
+        }
+    }
 }
 
 /// What is to go: one of these.

@@ -5,6 +5,7 @@ use layerprune::onnx::Model;
 use layerprune::proto::tensor_shape_proto::dimension;
 use layerprune::proto::type_proto;
 use layerprune::record::Proportion;
+use layerprune::stats::SplitMix;
 use layerprune_data::{Augment, BatchOptions, Batches, DataSpec, Dataset, OpenOptions, Preprocess, Split};
 use layerprune_infer::{Session, SessionOptions, evaluate};
 
@@ -43,6 +44,16 @@ pub(crate) struct Misfit {
 /// Opens the training part of a data set for `model` and holds a share of it out. Where no normalisation is given, the
 /// one is taken under which the model is right most often, if it is `trained`.
 pub(crate) fn open(args: &DataArgs, model: &Model, trained: bool, global: &Global) -> Result<Data> {
+    open_as(args, model, trained, true, global)
+}
+
+/// Opens the training part of a data set for `model`, trained, for its images alone. Labels are only looked at where no
+/// normalisation is given, to find it as [`open`] does; with one, folders need not be the model's classes.
+pub(crate) fn open_images(args: &DataArgs, model: &Model, global: &Global) -> Result<Data> {
+    open_as(args, model, true, args.images.normalize.is_none(), global)
+}
+
+fn open_as(args: &DataArgs, model: &Model, trained: bool, labelled: bool, global: &Global) -> Result<Data> {
     let images = &args.images;
     let spec: DataSpec = args.data.parse().with_context(|| format!("cannot use `--data {}`", args.data))?;
     let options = OpenOptions { resize: images.resize.as_deref().map(size).transpose()? };
@@ -50,9 +61,14 @@ pub(crate) fn open(args: &DataArgs, model: &Model, trained: bool, global: &Globa
         return Err(Usage(format!("`--held-out {}` is no share between 0 and 1", images.held_out)).into());
     }
     let whole = split(&spec, Split::Train, &options)?;
-    let (train, held_out) = whole.hold_out(images.held_out, global.seed())?;
+    let (train, held_out) = match labelled {
+        true => whole.hold_out(images.held_out, global.seed())?,
+        false => divide(&whole, images.held_out, global.seed())?,
+    };
     expect_fit(model, &spec, train.image_shape(), images.gray_to_rgb)?;
-    expect_classes(model, &spec, &train, global)?;
+    if labelled {
+        expect_classes(model, &spec, &train, global)?;
+    }
     let mut doubt = None;
     let preprocess = match (images.normalize.as_deref(), &spec, trained.then_some(model)) {
         (Some("none"), ..) => Preprocess::default(),
@@ -108,12 +124,42 @@ impl Data {
         BatchOptions { batch_size, preprocess, augment, shuffle: true, seed: self.seed, epoch: 0, drop_last: true }
     }
 
+    /// Up to `samples` images of `set`, drawn at random without a look at their labels.
+    pub(crate) fn unlabelled(&self, set: &Dataset, samples: usize) -> Result<Dataset> {
+        let mut drawn = shuffled(set.len(), self.seed);
+        drawn.truncate(samples);
+        drawn.sort_unstable();
+        Ok(set.subset(&drawn)?)
+    }
+
     /// About `samples` training images, the same number of each class.
     pub(crate) fn sample(&self, samples: usize) -> Result<Dataset> {
         let classes = self.train.classes().len().max(1);
         let smallest = self.train.class_counts().into_iter().min().unwrap_or(0);
         Ok(self.train.balanced(samples.div_ceil(classes).min(smallest).max(1), self.seed)?)
     }
+}
+
+/// Divides images into those kept and a share held out, without a look at their labels; at least one on each side.
+fn divide(whole: &Dataset, share: f64, seed: u64) -> Result<(Dataset, Dataset)> {
+    if whole.len() < 2 {
+        return Err(CannotBeDone(format!("of {} images none can be held out", whole.len())).into());
+    }
+    let mut held_out = shuffled(whole.len(), seed);
+    let mut kept = held_out.split_off(((whole.len() as f64 * share).round() as usize).clamp(1, whole.len() - 1));
+    held_out.sort_unstable();
+    kept.sort_unstable();
+    Ok((whole.subset(&kept)?, whole.subset(&held_out)?))
+}
+
+/// The numbers below `count` in an order that the seed decides.
+fn shuffled(count: usize, seed: u64) -> Vec<usize> {
+    let mut random = SplitMix::new(seed);
+    let mut order: Vec<usize> = (0..count).collect();
+    for place in (1..count).rev() {
+        order.swap(place, random.below(place + 1));
+    }
+    order
 }
 
 fn split(spec: &DataSpec, split: Split, options: &OpenOptions) -> Result<Dataset> {

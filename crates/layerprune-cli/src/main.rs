@@ -12,6 +12,7 @@ mod model;
 mod output;
 mod progress;
 mod recipe;
+mod recovery;
 mod scoring;
 mod training;
 mod written;

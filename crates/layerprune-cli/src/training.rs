@@ -275,7 +275,11 @@ fn line(row: &EpochRow) -> String {
 
 /// The model with batch-norm statistics of about `samples` training images; `None` where it has no batch norm.
 pub(crate) fn recalibrate(model: &Model, data: &Data, samples: usize, global: &Global) -> Result<Option<Model>> {
-    let set = data.sample(samples)?;
+    recalibrate_on(model, data, &data.sample(samples)?, global)
+}
+
+/// The model with batch-norm statistics of the images of `set`; `None` where it has no batch norm.
+pub(crate) fn recalibrate_on(model: &Model, data: &Data, set: &Dataset, global: &Global) -> Result<Option<Model>> {
     let bar = progress::bar(global, "recalibrating", set.len() as u64);
     let batches = set.batches(&BatchOptions {
         shuffle: true,

@@ -10,6 +10,7 @@
 //! | score | [`criteria`], [`evidence`] | [`Scores`](criteria::Scores): higher = more important |
 //! | choose | [`plan`] | a [`Plan`](plan::Plan) with its predicted cost |
 //! | cut | [`surgery`] | a smaller model |
+//! | fit | [`fit`] | linear maps from plain sums, for what stands in place of a cut |
 //! | all of it | [`pipeline`] | the order of the stages; engines stand behind ports |
 //! | tell | [`record`], [`report`] | a JSON account of a run; HTML, Markdown and CSV of it |
 //!
@@ -52,6 +53,7 @@ pub mod cost;
 pub mod criteria;
 pub mod evidence;
 pub mod files;
+pub mod fit;
 pub mod graph;
 pub mod onnx;
 pub mod ops;

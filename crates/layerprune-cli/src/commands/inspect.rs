@@ -144,6 +144,7 @@ fn row(unit: &UnitRow, total: Option<u64>) -> Vec<String> {
         (Some(Way::Bypass), _) => "yes: bypass".to_owned(),
         (Some(Way::DropBranch), Some(reason)) => format!("branch only: {reason}"),
         (Some(Way::DropBranch), None) => "branch only".to_owned(),
+        (Some(Way::Bridge | Way::ScaleShift), _) => "by a fitted bridge".to_owned(),
         (None, reason) => format!("no: {}", reason.as_deref().unwrap_or("")),
     };
     vec![

@@ -1,19 +1,24 @@
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use layerprune::analysis::{Channels, Units};
+use layerprune::analysis::{Channels, Units, Way};
 use layerprune::criteria::{FilterScores, SCORES_SCHEMA, Scores};
 use layerprune::onnx::Model;
 use layerprune::pipeline::{self, BudgetError, Target};
 use layerprune::plan::{self, ChannelConstraints, Constraints, PLAN_SCHEMA, Plan, PlanError, PlannedChannels, Scope};
+use layerprune::record::LatencyComparison;
+use layerprune::shapes::InputShapes;
 use layerprune::surgery;
 use serde::Serialize;
 
-use crate::args::{Global, PruneArgs, ScopeArg};
+use crate::args::{Global, PruneArgs, RecoverStep, ScopeArg};
+use crate::data::{self, Data};
 use crate::latency::Timer;
 use crate::output::{self, Align, count, table};
-use crate::{CannotBeDone, Usage, data, interrupt, model, progress, scoring, written};
+use crate::recovery::{self, Recovery};
+use crate::{CannotBeDone, Usage, interrupt, model, progress, scoring, written};
 
 /// What `prune --format json` prints.
 #[derive(Serialize)]
@@ -22,7 +27,9 @@ struct Outcome {
     /// Whether what goes provably changes no output.
     lossless: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    latency: Option<layerprune::record::LatencyComparison>,
+    latency: Option<LatencyComparison>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery: Option<Recovery>,
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<String>,
 }
@@ -32,39 +39,95 @@ pub(crate) fn run(args: &PruneArgs, global: &Global) -> Result<()> {
     for path in args.output.iter().chain(&args.save_plan) {
         output::expect_writable(path)?;
     }
+    let steps = recovery::steps(&args.recover)?;
+    let written = args.output.as_deref().filter(|_| !args.dry_run);
+    if !steps.is_empty() && written.is_some() && args.data.data.is_none() {
+        return Err(Usage("`--recover` needs images: give `--data KIND:PATH`".to_owned()).into());
+    }
     let model = model::read(&args.model)?;
     let shapes = model::input_shapes(&args.shapes, &model)?;
     let units = model::units(&model, &shapes)?;
-    if args.what.filters.is_some() || args.what.dead_channels {
-        let plan = plan_channels(args, &model, &units)?;
-        return finish(args, global, &model, &units, plan, None);
-    }
-    let constraints = model::constraints(&args.limits, &units)?;
-    let (plan, latency) = if let Some(path) = &args.what.plan {
-        let plan: Plan = read_json(path, "plan", PLAN_SCHEMA)?;
-        if !plan.channels.is_empty() {
-            let plan = recount(&model, &units, plan)?;
-            return finish(args, global, &model, &units, plan, None);
+    let ranked = args.what.layers.is_some() || args.what.latency_reduction.is_some();
+    let scoring = ranked && args.scores.is_none();
+    let recovering = !steps.is_empty() && written.is_some();
+    let data = match args.data.given() {
+        Some(given) if scoring => Some(data::open(&given, &model, true, global)?),
+        Some(given) if recovering => Some(data::open_images(&given, &model, global)?),
+        _ => None,
+    };
+    let chosen = if args.what.filters.is_some() || args.what.dead_channels {
+        (plan_channels(args, &model, &units, &steps)?, None)
+    } else {
+        plan_layers(args, &model, &units, &shapes, &steps, data.as_ref(), global)?
+    };
+    let (mut plan, latency) = chosen;
+    let (pruned, recovery) = match &data {
+        Some(data) if recovering => {
+            let done = recovery::cut_and_recover(&model, &units, &plan, &steps, &args.recover, data, global)?;
+            (done.0, Some(done.1))
         }
+        _ => (surgery::apply(&model, &units, &plan)?, None),
+    };
+    if let Some(path) = &args.save_plan {
+        output::write_file(path, &serde_json::to_string_pretty(&plan)?)?;
+    }
+    if recovery.is_some() {
+        // What was folded away costs nothing.
+        plan.after = model::units(&pruned, &shapes)?.costs.total();
+    }
+    if let Some(path) = written {
+        pruned.write(path)?;
+        written::expect_sound(path, &pruned, &args.shapes, global)?;
+    }
+    let lossless = args.what.dead_channels && !plan.channels.is_empty();
+    let outcome = Outcome { plan, lossless, latency, recovery, output: written.map(|path| path.display().to_string()) };
+    output::print(global, &outcome, |outcome| text(outcome, &units))
+}
+
+/// What the command line says of layers, with the last latency that was measured on the way.
+fn plan_layers(
+    args: &PruneArgs,
+    model: &Model,
+    units: &Units,
+    shapes: &InputShapes,
+    steps: &[RecoverStep],
+    data: Option<&Data>,
+    global: &Global,
+) -> Result<(Plan, Option<LatencyComparison>)> {
+    let mut constraints = model::constraints(&args.limits, units)?;
+    let fitted = recovery::way(steps);
+    if let Some(way) = fitted {
+        if args.limits.drop_branches {
+            let text = "`--drop-branches` and bridges are two ways of removing the same blocks; give one of them";
+            return Err(Usage(text.to_owned()).into());
+        }
+        constraints.ways = BTreeSet::from([way]);
+    }
+    Ok(if let Some(path) = &args.what.plan {
+        let mut plan: Plan = read_json(path, "plan", PLAN_SCHEMA)?;
+        if !plan.channels.is_empty() {
+            return Ok((recount(model, units, plan)?, None));
+        }
+        recovery::by_way(&mut plan, units, fitted)?;
         if let Some(planned) = plan.removed.iter().find(|planned| constraints.protected.contains(&planned.unit)) {
             let (name, reason) = (planned.unit.clone(), "it is protected".to_owned());
             return Err(PlanError::Fixed { name, reason }.into());
         }
-        let counted = plan::of(&units, plan.criterion.as_deref(), plan.target.clone(), plan.removed.clone());
+        let counted = plan::of(units, plan.criterion.as_deref(), plan.target.clone(), plan.removed.clone());
         (Plan { model: plan.model, ..counted }, None)
     } else if !args.what.remove.is_empty() {
-        let names = expand(&units, &args.what.remove, &constraints)?;
-        (plan::named(&units, &names, &constraints)?, None)
+        let names = expand(units, &args.what.remove, &constraints)?;
+        (plan::named(units, &names, &constraints)?, None)
     } else {
-        let scores = scores(args, &model, &units, global)?;
+        let scores = scores(args, model, units, data, global)?;
         match (args.what.layers, args.what.latency_reduction) {
-            (Some(count), _) => (plan::lowest(&units, &scores, &constraints, count)?, None),
+            (Some(count), _) => (plan::lowest(units, &scores, &constraints, count)?, None),
             (None, Some(percent)) => {
-                let mut timer = Timer::new(global, args.batch, &shapes).brief();
-                let ranking = plan::ranking(&units, &scores, &constraints)?;
+                let mut timer = Timer::new(global, args.batch, shapes).brief();
+                let ranking = plan::ranking(units, &scores, &constraints)?;
                 let found = pipeline::prune_to_latency(
-                    &model,
-                    &units,
+                    model,
+                    units,
                     &scores.criterion,
                     &ranking,
                     percent,
@@ -82,45 +145,15 @@ pub(crate) fn run(args: &PruneArgs, global: &Global) -> Result<()> {
             }
             (None, None) => unreachable!("the command line asks for one target"),
         }
-    };
-    finish(args, global, &model, &units, plan, latency)
-}
-
-/// Cuts, writes, and looks at what was written.
-fn finish(
-    args: &PruneArgs,
-    global: &Global,
-    model: &Model,
-    units: &Units,
-    plan: Plan,
-    latency: Option<layerprune::record::LatencyComparison>,
-) -> Result<()> {
-    let pruned = surgery::apply(model, units, &plan)?;
-    if let Some(path) = &args.save_plan {
-        output::write_file(path, &serde_json::to_string_pretty(&plan)?)?;
-    }
-    let written = args.output.as_deref().filter(|_| !args.dry_run);
-    if let Some(path) = written {
-        pruned.write(path)?;
-        written::expect_sound(path, &pruned, &args.shapes, global)?;
-    }
-    let lossless = args.what.dead_channels && !plan.channels.is_empty();
-    let outcome = Outcome { plan, lossless, latency, output: written.map(|path| path.display().to_string()) };
-    output::print(global, &outcome, |outcome| text(outcome, units))
-}
-
-fn scores(args: &PruneArgs, model: &Model, units: &Units, global: &Global) -> Result<Scores> {
-    if let Some(path) = &args.scores {
-        return read_json(path, "scores", SCORES_SCHEMA);
-    }
-    let criteria = scoring::criteria(&[args.criterion.clone().unwrap_or_else(|| "imprint".to_owned())])?;
-    let data = args.data.given().map(|given| data::open(&given, model, true, global)).transpose()?;
-    let mut scores = scoring::score(model, units, &criteria, data.as_ref(), &args.options, global)?;
-    Ok(scores.remove(0))
+    })
 }
 
 /// Chooses channels: a share of the filters, or those that do nothing.
-fn plan_channels(args: &PruneArgs, model: &Model, units: &Units) -> Result<Plan> {
+fn plan_channels(args: &PruneArgs, model: &Model, units: &Units, steps: &[RecoverStep]) -> Result<Plan> {
+    if recovery::way(steps).is_some() {
+        let text = "a bridge stands for a whole layer; after `--filters`, use `--recover recalibrate`";
+        return Err(Usage(text.to_owned()).into());
+    }
     let channels = Channels::find(model, &units.model, &units.shapes);
     let constraints = ChannelConstraints {
         protected: model::protected_groups(&args.limits, &channels)?,
@@ -152,6 +185,15 @@ fn recount(model: &Model, units: &Units, plan: Plan) -> Result<Plan> {
     plan::cut_of(&model.graph, &channels, &plan.channels)?;
     let criterion = plan.criterion.as_deref();
     Ok(plan::of_channels(&model.graph, units, &channels, criterion, plan.target, plan.channels))
+}
+
+fn scores(args: &PruneArgs, model: &Model, units: &Units, data: Option<&Data>, global: &Global) -> Result<Scores> {
+    if let Some(path) = &args.scores {
+        return read_json(path, "scores", SCORES_SCHEMA);
+    }
+    let criteria = scoring::criteria(&[args.criterion.clone().unwrap_or_else(|| "imprint".to_owned())])?;
+    let mut scores = scoring::score(model, units, &criteria, data, &args.options, global)?;
+    Ok(scores.remove(0))
 }
 
 /// The layers that `names` name or match; a glob takes what can go and leaves the rest.
@@ -233,9 +275,14 @@ fn text(outcome: &Outcome, units: &Units) -> String {
     for planned in &plan.removed {
         let exact = units
             .named(&planned.unit)
-            .and_then(|unit| unit.removals.iter().find(|removal| removal.way == planned.way))
+            .and_then(|unit| unit.removal_by(planned.way))
             .is_some_and(|removal| removal.exact);
-        let note = if exact { "" } else { " (plain layer: what follows sees inputs of another kind)" };
+        let note = match planned.way {
+            Way::Bridge => " (a fitted 1x1 convolution in its place)",
+            Way::ScaleShift => " (a fitted scale and shift of each channel in its place)",
+            _ if exact => "",
+            _ => " (plain layer: what follows sees inputs of another kind)",
+        };
         text.push_str(&format!("  {}{note}\n", planned.unit));
     }
     let percent = |before: u64, after: u64| -100.0 * (before as f64 - after as f64) / before.max(1) as f64;
@@ -246,6 +293,9 @@ fn text(outcome: &Outcome, units: &Units) -> String {
     }
     if let Some(latency) = &outcome.latency {
         text.push_str(&super::latency::line(latency));
+    }
+    if let Some(recovery) = &outcome.recovery {
+        text.push_str(&recovery::text(recovery));
     }
     match &outcome.output {
         Some(path) => {

@@ -12,6 +12,7 @@ mod output;
 mod place;
 mod prune;
 mod recalibrate;
+mod recover;
 mod report;
 mod run;
 mod score;

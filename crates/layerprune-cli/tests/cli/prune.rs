@@ -114,13 +114,13 @@ fn a_layer_that_cannot_go_says_why() {
     exit status: 1
     ----- stderr
     error: `layer2.0` cannot be removed: it changes channels and resolution: N×4×8×8 into N×8×4×4 (shortcut: Conv + BatchNormalization) (its branch alone could be dropped)
-    hint: `layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches` allows more
+    hint: `layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches` or `--recover bridge` allow more
     "#);
     assert_snapshot!(place.run("prune net.onnx --remove fc -o pruned.onnx"), @r#"
     exit status: 1
     ----- stderr
     error: `fc` cannot be removed: its exit `/fc/Gemm_output_0` is a graph output
-    hint: `layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches` allows more
+    hint: `layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches` or `--recover bridge` allow more
     "#);
     assert_eq!(place.names(), ["net.onnx"]);
 }
@@ -211,7 +211,7 @@ fn protected_layers_stay() {
     exit status: 1
     ----- stderr
     error: `layer1.1` cannot be removed: it is protected
-    hint: `layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches` allows more
+    hint: `layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches` or `--recover bridge` allow more
     "#);
 }
 
@@ -278,7 +278,7 @@ fn more_layers_than_can_go_are_refused() {
     exit status: 1
     ----- stderr
     error: 99 layers are to be removed, only 3 can be
-    hint: `layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches` allows more
+    hint: `layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches` or `--recover bridge` allow more
     "#);
     assert_eq!(place.names(), ["net.onnx"]);
 }

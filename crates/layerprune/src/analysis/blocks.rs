@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::bridge;
 use super::chain::holds_weights;
 use super::flow::Flow;
 use super::{Kind, Removal, Unit, Way};
@@ -88,6 +89,10 @@ fn unit(graph: &Graph, shapes: &Shapes, flow: &Flow, fork: &Fork) -> Unit {
 
     let mut removals = Vec::new();
     let mut reason = obstacle(graph, flow, fork, sum);
+    let bridge = match &reason {
+        Some(reason) => Err(reason.clone()),
+        None => bridge::between(graph, shapes, flow, fork.entry, exit),
+    };
     if reason.is_none() {
         let (entry, shortcut, whole) = (shapes.fact(fork.entry), shapes.fact(fork.shortcut), shapes.fact(sum));
         let same = entry.same_type_and_shape(whole);
@@ -125,6 +130,7 @@ fn unit(graph: &Graph, shapes: &Shapes, flow: &Flow, fork: &Fork) -> Unit {
         tapped: true,
         removals,
         reason,
+        bridge,
         gone: BTreeSet::new(),
         cost: Cost { parameters: 0, macs: None },
         entry_shape: String::new(),

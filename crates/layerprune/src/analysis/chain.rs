@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::blocks::{Found, different};
+use super::bridge;
 use super::flow::Flow;
 use super::{Kind, Removal, Unit, Way};
 use crate::cost::Cost;
@@ -74,6 +75,11 @@ fn layer(graph: &Graph, shapes: &Shapes, flow: &Flow, first: NodeId) -> Unit {
     } else {
         whole_arm(graph, flow, entry, exit)
     };
+    let inside = |value| value == entry || flow.uses.producer(value).is_some_and(|id| nodes.contains(&id));
+    let bridge = match nodes.iter().flat_map(|&id| flow.data_inputs(graph, id)).find(|&value| !inside(value)) {
+        Some(other) => Err(format!("it also reads `{}`, which depends on the model's input", graph.value_name(other))),
+        None => bridge::between(graph, shapes, flow, entry, exit),
+    };
     let removals = match &reason {
         None => vec![Removal { way: Way::Bypass, from: exit, to: entry, relu: None, exact: false }],
         Some(_) => Vec::new(),
@@ -89,6 +95,7 @@ fn layer(graph: &Graph, shapes: &Shapes, flow: &Flow, first: NodeId) -> Unit {
         tapped: !leads_only_out(graph, flow, exit),
         removals,
         reason,
+        bridge,
         gone: BTreeSet::new(),
         cost: Cost { parameters: 0, macs: None },
         entry_shape: String::new(),

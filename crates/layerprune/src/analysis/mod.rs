@@ -1,6 +1,7 @@
 //! Finds what can be removed, and says why the rest cannot. Pure: edits nothing, scores nothing.
 
 mod blocks;
+mod bridge;
 mod chain;
 mod channels;
 mod coupling;
@@ -21,6 +22,7 @@ use crate::graph::{Graph, NodeId, ValueId};
 use crate::onnx::{Model, ModelDigest};
 use crate::shapes::{InputShapes, ShapeError, Shapes};
 
+pub use bridge::Bridge;
 pub use channels::{Channel, ChannelCut, ChannelGroup, ChannelRow, ChannelTable, Channels, GroupRow, LayerChannels};
 pub use coupling::{Coupling, FilterAxis, Pin, ValueAxis};
 pub use filters::{Filters, batch_norm_behind, filters_of, sums_of_filters};
@@ -48,6 +50,21 @@ pub enum Way {
     Bypass,
     /// What reads the Add reads the other side, so that the shortcut stays.
     DropBranch,
+    /// A 1x1 convolution, fitted to what the unit gives, stands in its place.
+    Bridge,
+    /// A scale and a shift of each channel, fitted to what the unit gives, stand in its place.
+    ScaleShift,
+}
+
+/// The ways that put a fitted convolution in place of the unit.
+const FITTED: [Way; 2] = [Way::Bridge, Way::ScaleShift];
+
+impl Way {
+    /// Whether a convolution that has to be fitted to data stands in place of the unit.
+    #[must_use]
+    pub fn is_fitted(self) -> bool {
+        FITTED.contains(&self)
+    }
 }
 
 /// One way of removing a unit: all that reads `from` reads `to`.
@@ -89,6 +106,8 @@ pub struct Unit {
     pub removals: Vec<Removal>,
     /// Why it cannot be bypassed; `None` where it can.
     pub reason: Option<String>,
+    /// What a fitted convolution could stand in place of, or why it could not.
+    pub bridge: Result<Bridge, String>,
     /// Nodes that go when it is removed the first way; all of its nodes where it cannot be.
     pub gone: BTreeSet<NodeId>,
     /// What goes with them.
@@ -100,10 +119,35 @@ pub struct Unit {
 }
 
 impl Unit {
-    /// The removal by one of `ways`, bypass before drop-branch.
+    /// The removal by one of `ways`: bypass before drop-branch before those that are fitted.
     #[must_use]
     pub fn removal(&self, ways: &BTreeSet<Way>) -> Option<Removal> {
-        self.removals.iter().copied().find(|removal| ways.contains(&removal.way))
+        let redirect = self.removals.iter().copied().find(|removal| ways.contains(&removal.way));
+        redirect.or_else(|| FITTED.into_iter().filter(|way| ways.contains(way)).find_map(|way| self.removal_by(way)))
+    }
+
+    /// The removal by `way`, where the unit offers it.
+    #[must_use]
+    pub fn removal_by(&self, way: Way) -> Option<Removal> {
+        if way.is_fitted() {
+            return self.bridge.as_ref().ok()?.removal(way).ok();
+        }
+        self.removals.iter().copied().find(|removal| removal.way == way)
+    }
+
+    /// Why no removal by `way`, one that is fitted, is offered; `None` where it is.
+    #[must_use]
+    pub fn no_bridge(&self, way: Way) -> Option<String> {
+        self.bridge.as_ref().map_err(Clone::clone).and_then(|bridge| bridge.removal(way)).err()
+    }
+
+    /// Nodes that go when the unit is removed by `way`.
+    #[must_use]
+    pub fn gone_by(&self, way: Way) -> &BTreeSet<NodeId> {
+        match &self.bridge {
+            Ok(bridge) if way.is_fitted() => &bridge.gone,
+            _ => &self.gone,
+        }
     }
 }
 
@@ -242,6 +286,12 @@ pub struct UnitRow {
     pub entry_shape: String,
     /// Shape of the exit.
     pub exit_shape: String,
+    /// What a 1x1 convolution in its place would cost; absent where there can be none.
+    #[serde(default)]
+    pub bridge: Option<Cost>,
+    /// Why no 1x1 convolution can stand in its place.
+    #[serde(default)]
+    pub no_bridge: Option<String>,
     /// Parameters and MACs.
     #[serde(flatten)]
     pub cost: Cost,
@@ -270,6 +320,8 @@ impl UnitRow {
             exit: graph.value_name(unit.exit).to_owned(),
             entry_shape: unit.entry_shape.clone(),
             exit_shape: unit.exit_shape.clone(),
+            bridge: unit.bridge.as_ref().ok().map(|bridge| bridge.cost(Way::Bridge)),
+            no_bridge: unit.no_bridge(Way::Bridge),
             cost: unit.cost,
             nodes: unit.nodes.iter().map(|&id| graph.label(id)).collect(),
         }

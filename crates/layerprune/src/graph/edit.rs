@@ -21,12 +21,13 @@ impl Graph {
         }
     }
 
-    /// Makes input `position` of `node` read `to`.
+    /// Makes input `position` of `node` read `to`; inputs before it that the node does not have become absent ones.
     ///
     /// # Panics
-    /// When the node has no such input.
+    /// When the node was removed.
     pub fn set_input(&mut self, node: NodeId, position: usize, to: ValueId) {
         let node = self.nodes[node.index()].as_mut().expect("only living nodes are edited");
+        node.inputs.resize(node.inputs.len().max(position + 1), None);
         node.inputs[position] = Some(to);
     }
 
@@ -160,6 +161,11 @@ impl Graph {
         for port in self.inputs.iter_mut().filter(|port| port.value == value) {
             port.info = info.clone();
         }
+    }
+
+    /// Makes `value` the only graph output.
+    pub fn set_only_output(&mut self, value: ValueId, info: ValueInfoProto) {
+        self.outputs = vec![Port { value, info }];
     }
 
     /// Makes `value` a graph output as well. A value that already is one stays as it is.

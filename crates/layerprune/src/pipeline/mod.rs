@@ -1,5 +1,6 @@
 //! The order of stages, and the ports through which a stage that needs an engine is reached. No clock, no printing.
 
+mod bridge;
 mod budget;
 mod job;
 
@@ -10,6 +11,7 @@ use crate::evidence::Evidence;
 use crate::onnx::Model;
 use crate::record::{Accuracy, EpochRow, LatencyComparison, Record};
 
+pub use bridge::{BridgeError, BridgeFit, Maps, Observe, Part, Visit, fit_bridges};
 pub use budget::{BudgetError, BudgetStep, prune_to_latency};
 pub use job::{Job, JobError, Target, run};
 

@@ -2,7 +2,7 @@
 
 mod channels;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -171,9 +171,12 @@ pub fn named(units: &Units, names: &[String], constraints: &Constraints) -> Resu
             return Err(fixed("it is protected".to_owned()));
         }
         let removal = unit.removal(&constraints.ways).ok_or_else(|| {
+            if let Some(way) = constraints.ways.iter().copied().find(|way| way.is_fitted()) {
+                return fixed(unit.no_bridge(way).unwrap_or_else(|| "no way of removing it is allowed".to_owned()));
+            }
             let way_out = match unit.removals.first().map(|removal| removal.way) {
                 Some(Way::DropBranch) => " (its branch alone could be dropped)",
-                Some(Way::Bypass) | None => "",
+                _ => "",
             };
             fixed(format!("{}{way_out}", unit.reason.as_deref().unwrap_or("no way of removing it is allowed")))
         })?;
@@ -187,13 +190,19 @@ pub fn named(units: &Units, names: &[String], constraints: &Constraints) -> Resu
 
 /// A plan for `removed`, with its predicted cost.
 pub fn of(units: &Units, criterion: Option<&str>, target: String, removed: Vec<PlannedRemoval>) -> Plan {
-    let gone =
-        removed.iter().filter_map(|planned| units.named(&planned.unit)).flat_map(|unit| unit.gone.iter().copied());
-    let gone = units.costs.of(&gone.collect());
+    // A unit that stands in the plan twice is still one unit.
+    let chosen: BTreeMap<&str, Way> = removed.iter().map(|planned| (planned.unit.as_str(), planned.way)).collect();
+    let chosen = || chosen.iter().filter_map(|(name, &way)| Some((units.named(name)?, way)));
+    let gone = units.costs.of(&chosen().flat_map(|(unit, way)| unit.gone_by(way).iter().copied()).collect());
+    let bridges = chosen().filter(|(_, way)| way.is_fitted());
+    let new: Vec<Cost> = bridges.filter_map(|(unit, way)| Some(unit.bridge.as_ref().ok()?.cost(way))).collect();
     let before = units.costs.total();
     let after = Cost {
-        parameters: before.parameters - gone.parameters,
-        macs: before.macs.zip(gone.macs).map(|(total, gone)| total - gone),
+        parameters: before.parameters - gone.parameters + new.iter().map(|cost| cost.parameters).sum::<u64>(),
+        macs: before
+            .macs
+            .zip(gone.macs)
+            .and_then(|(total, gone)| new.iter().try_fold(total - gone, |sum, cost| sum.checked_add(cost.macs?))),
     };
     Plan {
         schema: PLAN_SCHEMA,

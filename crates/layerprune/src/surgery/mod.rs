@@ -1,6 +1,8 @@
 //! Model + plan → a new model without what the plan removes. Knows no criteria.
 
+mod bridge;
 mod channels;
+mod fold;
 mod masked;
 mod settings;
 
@@ -13,6 +15,8 @@ use crate::ops::{Dim, Fact};
 use crate::plan::{self, Plan, PlanError};
 use crate::shapes::{self, InputShapes, Shapes};
 
+pub use bridge::Bridged;
+pub use fold::{Folded, fold};
 pub use masked::masked;
 
 /// Why a plan could not be carried out.
@@ -67,6 +71,12 @@ pub enum SurgeryError {
         /// The shape that the plan predicts.
         predicted: String,
     },
+    /// A fitted map that is not for this bridge.
+    #[error("what was fitted for `{unit}` is of other sizes, or too large for FLOAT")]
+    Unfit {
+        /// The unit.
+        unit: String,
+    },
     /// The graph is no longer sound; a fault of this program.
     #[error("the graph is inconsistent after the removal")]
     Invalid(#[source] GraphError),
@@ -83,19 +93,31 @@ pub enum SurgeryError {
 }
 
 /// Carries `plan` out on a copy of `model`. What was dead or unread before stays; names and ids of what is left stay.
+/// Bridges are not fitted, see [`apply_with_bridges`].
 ///
 /// # Errors
 /// See [`SurgeryError`]; the model itself is never changed.
 pub fn apply(model: &Model, units: &Units, plan: &Plan) -> Result<Model, SurgeryError> {
+    apply_with_bridges(model, units, plan).map(|(pruned, _)| pruned)
+}
+
+/// As [`apply`], and tells the bridges of `plan` in forward order. Until they are given numbers, each passes on what it
+/// reads where the number of channels allows, which makes a bypass of it, and gives zeros elsewhere.
+///
+/// # Errors
+/// See [`SurgeryError`]; the model itself is never changed.
+pub fn apply_with_bridges(model: &Model, units: &Units, plan: &Plan) -> Result<(Model, Vec<Bridged>), SurgeryError> {
     if plan.model != units.model {
         return Err(SurgeryError::OtherModel { found: plan.model.clone(), expected: units.model.clone() });
     }
     if !plan.channels.is_empty() {
-        return apply_channels(model, units, plan);
+        return Ok((apply_channels(model, units, plan)?, Vec::new()));
     }
     let mut graph = model.graph.clone();
     let (dead, unread) = (graph.dead_nodes(), graph.unread_initializers());
-    let redirects = redirects(units, plan)?;
+    let mut redirects = redirects(units, plan)?;
+    let mut bridges = bridge::insert(&mut graph, units, plan);
+    redirects.extend(bridges.iter().map(|bridge| (bridge.place.from, bridge.output)));
     for &from in redirects.keys() {
         let mut to = from;
         while let Some(&next) = redirects.get(&to) {
@@ -108,9 +130,11 @@ pub fn apply(model: &Model, units: &Units, plan: &Plan) -> Result<Model, Surgery
     drop_idle_relus(&mut graph, units, plan);
     sweep(&mut graph, &dead, &unread);
     graph.validate().map_err(SurgeryError::Invalid)?;
+    let left: BTreeSet<NodeId> = graph.nodes().map(|(id, _)| id).collect();
+    bridges.retain(|bridge| left.contains(&bridge.node));
     let pruned = model.with_graph(graph);
     check_outputs(units, &pruned)?;
-    Ok(pruned)
+    Ok((pruned, bridges))
 }
 
 fn apply_channels(model: &Model, units: &Units, plan: &Plan) -> Result<Model, SurgeryError> {
@@ -146,7 +170,7 @@ fn drop_idle_relus(graph: &mut Graph, units: &Units, plan: &Plan) {
     let uses = graph.uses();
     for planned in &plan.removed {
         let unit = units.named(&planned.unit);
-        let removal = unit.and_then(|unit| unit.removals.iter().find(|removal| removal.way == planned.way));
+        let removal = unit.and_then(|unit| unit.removal_by(planned.way));
         let Some(relu) = removal.and_then(|removal| removal.relu) else { continue };
         let Some(input) = uses.producer(relu).and_then(|id| graph.node(id).input(0)) else { continue };
         if non_negative.contains(&input) {
@@ -155,16 +179,17 @@ fn drop_idle_relus(graph: &mut Graph, units: &Units, plan: &Plan) {
     }
 }
 
+/// Values that lose their readers, and what is read instead; of a unit planned twice, the last way counts.
 fn redirects(units: &Units, plan: &Plan) -> Result<BTreeMap<ValueId, ValueId>, SurgeryError> {
-    let mut redirects = BTreeMap::new();
+    let mut by_unit = BTreeMap::new();
     for planned in &plan.removed {
         let removal = units
             .named(&planned.unit)
-            .and_then(|unit| unit.removals.iter().find(|removal| removal.way == planned.way))
+            .and_then(|unit| unit.removal_by(planned.way))
             .ok_or_else(|| SurgeryError::NoSuchRemoval { unit: planned.unit.clone(), way: planned.way })?;
-        redirects.insert(removal.from, removal.to);
+        by_unit.insert(&planned.unit, (removal.from, removal.to));
     }
-    Ok(redirects)
+    Ok(by_unit.into_values().collect())
 }
 
 fn check_outputs(units: &Units, pruned: &Model) -> Result<(), SurgeryError> {

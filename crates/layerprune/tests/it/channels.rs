@@ -303,11 +303,8 @@ fn the_batch_size_taken_from_a_shape_holds_nothing() {
 fn residual_trunks_are_one_group_and_padded_shortcuts_make_one_for_each_part() {
     let model = resnet(3, [3, 8, 8], 1, &[4], 2, 3);
     let (_, channels) = found(&model);
-    let rows: Vec<(&str, usize, usize)> = channels
-        .groups
-        .iter()
-        .map(|group| (group.name.as_str(), group.channels.len(), group.sources.len()))
-        .collect();
+    let rows: Vec<(&str, usize, usize)> =
+        channels.groups.iter().map(|group| (group.name.as_str(), group.channels.len(), group.sources.len())).collect();
     assert_eq!(rows, [("conv1", 4, 3), ("layer1.0.conv1", 4, 1), ("layer1.1.conv1", 4, 1)]);
 }
 

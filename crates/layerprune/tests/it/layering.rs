@@ -5,8 +5,8 @@ use std::path::Path;
 
 /// Modules of the library from the file to the report.
 const ORDER: &[&str] = &[
-    "files", "proto", "stats", "graph", "onnx", "ops", "shapes", "cost", "analysis", "batch", "evidence", "record",
-    "criteria", "plan", "surgery", "pipeline", "report",
+    "files", "proto", "stats", "graph", "onnx", "ops", "shapes", "cost", "analysis", "batch", "evidence", "fit",
+    "record", "criteria", "plan", "surgery", "pipeline", "report",
 ];
 
 #[test]

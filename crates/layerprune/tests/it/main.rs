@@ -1,6 +1,7 @@
 //! Integration tests of the library, one binary.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod bridge;
 mod channels;
 mod criteria;
 mod graph;

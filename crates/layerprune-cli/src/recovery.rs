@@ -1,0 +1,214 @@
+//! Recovery of a cut model from images alone: bridges in place of what went, batch-norm statistics.
+
+use std::ops::ControlFlow;
+
+use anyhow::{Context, Result};
+use indicatif::ProgressBar;
+use layerprune::analysis::{Units, Way};
+use layerprune::fit::DEFAULT_PENALTY;
+use layerprune::onnx::Model;
+use layerprune::pipeline::{BridgeFit, Maps, Observe, Part, PortError, Visit, fit_bridges};
+use layerprune::plan::{Plan, PlanError};
+use layerprune::surgery;
+use layerprune_data::Dataset;
+use layerprune_infer::Session;
+use serde::Serialize;
+
+use crate::args::{Global, RecoverArgs, RecoverStep};
+use crate::data::{self, Data};
+use crate::output::count;
+use crate::{CannotBeDone, Usage, interrupt, progress, training};
+
+/// What recovery did.
+#[derive(Debug, Serialize)]
+pub(crate) struct Recovery {
+    /// The steps, in the order in which they were done.
+    steps: Vec<&'static str>,
+    /// Images that were fitted to.
+    images: usize,
+    /// Images that the errors were measured on.
+    held_out_images: usize,
+    bridges: Vec<BridgeFit>,
+    output_error: OutputError,
+}
+
+/// How far the first output is from the original model's: `‖a − b‖ / ‖a‖` over all held-out images.
+#[derive(Debug, Serialize)]
+struct OutputError {
+    /// After the cut alone. Where bridges are to be fitted, they pass on what they read, or give zeros.
+    before: f64,
+    /// After recovery.
+    after: f64,
+}
+
+/// The steps asked for, in order.
+pub(crate) fn steps(args: &RecoverArgs) -> Result<Vec<RecoverStep>> {
+    let asked = &args.recover;
+    let names = || asked.iter().map(|step| step.name()).collect::<Vec<_>>().join(",");
+    let times = |step: RecoverStep| asked.iter().filter(|&&other| other == step).count();
+    if asked.len() > 1 && times(RecoverStep::None) > 0 {
+        return Err(Usage(format!("`--recover {}`: `none` stands alone", names())).into());
+    }
+    if times(RecoverStep::Bridge) + times(RecoverStep::ScaleShift) > 1 {
+        return Err(Usage(format!("`--recover {}` would fit bridges twice", names())).into());
+    }
+    if times(RecoverStep::Recalibrate) > 1 {
+        return Err(Usage(format!("`--recover {}` would recalibrate twice", names())).into());
+    }
+    Ok(asked.iter().copied().filter(|&step| step != RecoverStep::None).collect())
+}
+
+/// What stands in place of removed layers, where `steps` fit something there.
+pub(crate) fn way(steps: &[RecoverStep]) -> Option<Way> {
+    steps.iter().find_map(|step| match step {
+        RecoverStep::Bridge => Some(Way::Bridge),
+        RecoverStep::ScaleShift => Some(Way::ScaleShift),
+        RecoverStep::None | RecoverStep::Recalibrate => None,
+    })
+}
+
+/// Makes every removal of a plan from a file one by `way`; without one, refuses what has to be fitted.
+pub(crate) fn by_way(plan: &mut Plan, units: &Units, way: Option<Way>) -> Result<()> {
+    for planned in &mut plan.removed {
+        let Some(way) = way else {
+            if planned.way.is_fitted() {
+                let name = planned.unit.clone();
+                let reason = "the plan puts what has to be fitted in its place: give `--recover bridge`".to_owned();
+                return Err(PlanError::Fixed { name, reason }.into());
+            }
+            continue;
+        };
+        planned.way = way;
+        if let Some(reason) = units.named(&planned.unit).and_then(|unit| unit.no_bridge(way)) {
+            return Err(PlanError::Fixed { name: planned.unit.clone(), reason }.into());
+        }
+    }
+    Ok(())
+}
+
+/// Cuts `model` as `plan` says and does `steps`.
+pub(crate) fn cut_and_recover(
+    model: &Model,
+    units: &Units,
+    plan: &Plan,
+    steps: &[RecoverStep],
+    args: &RecoverArgs,
+    data: &Data,
+    global: &Global,
+) -> Result<(Model, Recovery)> {
+    data.expect_clear_normalisation()?;
+    let (mut recovered, bridges) = surgery::apply_with_bridges(model, units, plan)?;
+    let cut = recovered.clone();
+    let fitted = data.unlabelled(&data.train, args.recover_samples)?;
+    let held_out = data.unlabelled(&data.held_out, args.recover_samples.div_ceil(5))?;
+    let mut fits = Vec::new();
+    for step in steps {
+        match step {
+            RecoverStep::Bridge | RecoverStep::ScaleShift => {
+                let images = (fitted.len() + held_out.len()) * bridges.len();
+                let bar = progress::bar(global, "bridging", images as u64);
+                let mut port = Images { data, fitted: &fitted, held_out: &held_out, global, bar: &bar };
+                let done = fit_bridges(model, &mut recovered, &bridges, DEFAULT_PENALTY, &mut port, &mut |_| {});
+                bar.finish_and_clear();
+                fits = done.map_err(|error| if interrupt::asked() { interrupted() } else { error.into() })?;
+            }
+            RecoverStep::Recalibrate => {
+                if let Some(model) = training::recalibrate_on(&recovered, data, &fitted, global)? {
+                    recovered = model;
+                } else {
+                    progress::note(global, "no batch norm is left to recalibrate");
+                }
+            }
+            RecoverStep::None => {}
+        }
+    }
+    let (recovered, folded) = surgery::fold(&recovered, units, &bridges)?;
+    for folded in folded {
+        for fit in fits.iter_mut().filter(|fit| fit.unit == folded.unit) {
+            fit.folded_into = Some(folded.into.clone());
+        }
+    }
+    let output_error = output_error([model, &cut, &recovered], data, &held_out, global)?;
+    let (images, held_out_images) = (fitted.len(), held_out.len());
+    let steps = steps.iter().map(|step| step.name()).collect();
+    Ok((recovered, Recovery { steps, images, held_out_images, bridges: fits, output_error }))
+}
+
+fn interrupted() -> anyhow::Error {
+    CannotBeDone("interrupted; nothing was written".to_owned()).into()
+}
+
+/// The library's port: models run by the inference engine on the images of this command.
+struct Images<'a> {
+    data: &'a Data,
+    fitted: &'a Dataset,
+    held_out: &'a Dataset,
+    global: &'a Global,
+    bar: &'a ProgressBar,
+}
+
+impl Observe for Images<'_> {
+    fn pairs(&mut self, first: &Model, second: &Model, visit: &mut Visit<'_>) -> Result<(), PortError> {
+        let options = data::session_options(self.global);
+        let (first, second) = (Session::load(first, &options)?, Session::load(second, &options)?);
+        for (part, set) in [(Part::Fitted, self.fitted), (Part::HeldOut, self.held_out)] {
+            for batch in data::batches_for(&first, set, &self.data.preprocess)? {
+                if interrupt::check() == ControlFlow::Break(()) {
+                    return Err(interrupted().into());
+                }
+                let batch = batch?;
+                let (a, b) = (first.run(&batch.images, batch.shape)?, second.run(&batch.images, batch.shape)?);
+                let maps = [a.output(0), b.output(0)].map(|array| Maps { data: &array.data, shape: &array.shape });
+                visit(part, maps[0], maps[1])?;
+                self.bar.inc(batch.shape[0] as u64);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn output_error(models: [&Model; 3], data: &Data, images: &Dataset, global: &Global) -> Result<OutputError> {
+    let options = data::session_options(global);
+    let load = |model| Session::load(model, &options).context("cannot run the model");
+    let [original, cut, recovered] = [load(models[0])?, load(models[1])?, load(models[2])?];
+    let (mut before, mut after, mut whole) = (0.0, 0.0, 0.0);
+    for batch in data::batches_for(&original, images, &data.preprocess)? {
+        if interrupt::asked() {
+            return Err(interrupted());
+        }
+        let batch = batch?;
+        let run =
+            |session: &Session| Ok::<_, anyhow::Error>(session.run(&batch.images, batch.shape)?.output(0).data.clone());
+        let reference = run(&original)?;
+        let apart = |other: &[f32]| -> f64 {
+            reference.iter().zip(other).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum()
+        };
+        before += apart(&run(&cut)?);
+        after += apart(&run(&recovered)?);
+        whole += reference.iter().map(|&a| f64::from(a).powi(2)).sum::<f64>();
+    }
+    Ok(OutputError { before: (before / whole).sqrt(), after: (after / whole).sqrt() })
+}
+
+/// What recovery did, for people.
+pub(crate) fn text(recovery: &Recovery) -> String {
+    let mut text = String::new();
+    if !recovery.bridges.is_empty() {
+        text.push_str(&format!("fitted to {} images, no labels used:\n", recovery.images));
+    }
+    for fit in &recovery.bridges {
+        let share = |r2: Option<f64>| r2.map_or_else(|| "undefined".to_owned(), |r2| format!("{r2:.3}"));
+        let cost = match (&fit.folded_into, fit.cost.macs) {
+            (Some(node), _) => format!("folded into `{node}`"),
+            (None, Some(macs)) => format!("{} parameters, {} MACs", count(fit.cost.parameters), count(macs)),
+            (None, None) => format!("{} parameters", count(fit.cost.parameters)),
+        };
+        text.push_str(&format!("  {}: R² {}, {} held out; {cost}\n", fit.unit, share(fit.r2), share(fit.held_out_r2)));
+    }
+    let OutputError { before, after } = recovery.output_error;
+    text.push_str(&format!(
+        "relative error of the output on {} held-out images: {before:.3} → {after:.3}\n",
+        recovery.held_out_images
+    ));
+    text
+}
