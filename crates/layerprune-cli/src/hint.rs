@@ -29,9 +29,11 @@ fn hint_for(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     if let Some(error) = error.downcast_ref::<PlanError>() {
         return match error {
             PlanError::NoSuchUnit { .. } => Some("`layerprune inspect MODEL` lists the layers by name"),
-            PlanError::Fixed { .. } | PlanError::TooFew { .. } => {
-                Some("`layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches` allows more")
-            }
+            PlanError::Fixed { .. } | PlanError::TooFew { .. } => Some(
+                "`layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches` and \
+                     `--shrink-chains` allow more",
+            ),
+            PlanError::Together { .. } => Some("leave one of them out"),
             PlanError::OtherModel { .. } => Some("score or plan anew for this model"),
             _ => None,
         };

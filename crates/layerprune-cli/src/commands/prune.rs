@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use layerprune::analysis::Units;
+use layerprune::analysis::{Units, Way};
 use layerprune::criteria::{SCORES_SCHEMA, Scores};
 use layerprune::onnx::Model;
 use layerprune::pipeline::{self, BudgetError, Target};
@@ -162,7 +162,11 @@ fn text(outcome: &Outcome, units: &Units) -> String {
             .named(&planned.unit)
             .and_then(|unit| unit.removals.iter().find(|removal| removal.way == planned.way))
             .is_some_and(|removal| removal.exact);
-        let note = if exact { "" } else { " (plain layer: what follows sees inputs of another kind)" };
+        let note = match planned.way {
+            Way::ShrinkChain => " (shrunk: the next layer reads its input, by a weight composed of both)",
+            _ if exact => "",
+            _ => " (plain layer: what follows sees inputs of another kind)",
+        };
         text.push_str(&format!("  {}{note}\n", planned.unit));
     }
     let percent = |before: u64, after: u64| -100.0 * (before as f64 - after as f64) / before.max(1) as f64;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Graph, Node, NodeId, Port, Value, ValueId};
-use crate::proto::{NodeProto, TensorProto, ValueInfoProto};
+use crate::proto::{AttributeProto, NodeProto, TensorProto, ValueInfoProto};
 
 impl Graph {
     /// Makes every node that reads `from` read `to` instead. Graph outputs and subgraphs keep reading `from`.
@@ -20,13 +20,33 @@ impl Graph {
         }
     }
 
-    /// Makes input `position` of `node` read `to`.
+    /// Makes input `position` of `node` read `to`; inputs before it that the node does not have are absent.
     ///
     /// # Panics
-    /// When the node has no such input.
+    /// When the node was removed.
     pub fn set_input(&mut self, node: NodeId, position: usize, to: ValueId) {
         let node = self.nodes[node.index()].as_mut().expect("only living nodes are edited");
+        if node.inputs.len() <= position {
+            node.inputs.resize(position + 1, None);
+        }
         node.inputs[position] = Some(to);
+    }
+
+    /// Gives `node` an attribute, in place of the one of that name.
+    ///
+    /// # Panics
+    /// When the node was removed.
+    pub fn set_attribute(&mut self, node: NodeId, attribute: AttributeProto) {
+        let node = self.nodes[node.index()].as_mut().expect("only living nodes are edited");
+        match node.proto.attribute.iter_mut().find(|old| old.name() == attribute.name()) {
+            Some(old) => *old = attribute,
+            None => node.proto.attribute.push(attribute),
+        }
+    }
+
+    /// Drops the declared types of `values` inside the graph, which the file gives for information.
+    pub fn undeclare(&mut self, values: &BTreeSet<ValueId>) {
+        self.declared.retain(|port| !values.contains(&port.value));
     }
 
     /// Removes nodes, with the declared types of what they alone produced.

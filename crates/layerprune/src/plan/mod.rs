@@ -1,5 +1,7 @@
 //! Chooses what to remove. Pure; knows nothing of how to cut.
 
+mod together;
+
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,9 @@ use crate::analysis::{Unit, Units, Way};
 use crate::cost::Cost;
 use crate::criteria::Scores;
 use crate::onnx::ModelDigest;
+
+pub(crate) use together::conflict;
+pub use together::outermost;
 
 /// Version of the JSON form of [`Plan`].
 pub const PLAN_SCHEMA: u32 = 1;
@@ -82,6 +87,16 @@ pub enum PlanError {
         /// Why not.
         reason: String,
     },
+    /// Two removals that do not go together.
+    #[error("`{name}` and `{other}` cannot go together: {reason}")]
+    Together {
+        /// A unit.
+        name: String,
+        /// Another one.
+        other: String,
+        /// Why not.
+        reason: String,
+    },
     /// More units were asked for than there are.
     #[error("{asked} layers are to be removed, only {available} can be")]
     TooFew {
@@ -100,7 +115,8 @@ pub enum PlanError {
     },
 }
 
-/// Removable units, the least important first; equal scores in forward order.
+/// Removable units, the least important first; equal scores in forward order. A unit that does not go together with
+/// those before it is left out, so that every first part of the ranking is a plan.
 ///
 /// # Errors
 /// [`PlanError::OtherModel`].
@@ -116,7 +132,15 @@ pub fn ranking(units: &Units, scores: &Scores, constraints: &Constraints) -> Res
     };
     // Scores may come from a file: a unit that stands in it twice is still one unit.
     let mut seen = BTreeSet::new();
-    Ok(rows.into_iter().filter(|row| seen.insert(&row.unit)).filter_map(|row| removable(&row.unit)).collect())
+    let mut ranked = Vec::new();
+    for row in rows.into_iter().filter(|row| seen.insert(&row.unit)) {
+        let Some(planned) = removable(&row.unit) else { continue };
+        ranked.push(planned);
+        if conflict(units, &ranked).is_some() {
+            ranked.pop();
+        }
+    }
+    Ok(ranked)
 }
 
 /// The plan that removes the `count` least important units.
@@ -132,10 +156,10 @@ pub fn lowest(units: &Units, scores: &Scores, constraints: &Constraints, count: 
     Ok(of(units, Some(&scores.criterion), format!("{count} layers"), ranked))
 }
 
-/// The plan that removes the units called `names`.
+/// The plan that removes the units called `names`; one that lies in another goes with it.
 ///
 /// # Errors
-/// [`PlanError::NoSuchUnit`], [`PlanError::Fixed`].
+/// [`PlanError::NoSuchUnit`], [`PlanError::Fixed`], [`PlanError::Together`].
 pub fn named(units: &Units, names: &[String], constraints: &Constraints) -> Result<Plan, PlanError> {
     let mut removed: Vec<PlannedRemoval> = Vec::new();
     for name in names {
@@ -149,6 +173,7 @@ pub fn named(units: &Units, names: &[String], constraints: &Constraints) -> Resu
         let removal = unit.removal(&constraints.ways).ok_or_else(|| {
             let way_out = match unit.removals.first().map(|removal| removal.way) {
                 Some(Way::DropBranch) => " (its branch alone could be dropped)",
+                Some(Way::ShrinkChain) => " (the next layer could be made to read its input)",
                 Some(Way::Bypass) | None => "",
             };
             fixed(format!("{}{way_out}", unit.reason.as_deref().unwrap_or("no way of removing it is allowed")))
@@ -157,20 +182,17 @@ pub fn named(units: &Units, names: &[String], constraints: &Constraints) -> Resu
             removed.push(PlannedRemoval { unit: name.clone(), way: removal.way });
         }
     }
-    let target = names.join(", ");
-    Ok(of(units, None, target, removed))
+    let removed = outermost(units, &removed);
+    if let Some(error) = conflict(units, &removed) {
+        return Err(error);
+    }
+    Ok(of(units, None, names.join(", "), removed))
 }
 
 /// A plan for `removed`, with its predicted cost.
 pub fn of(units: &Units, criterion: Option<&str>, target: String, removed: Vec<PlannedRemoval>) -> Plan {
-    let gone =
-        removed.iter().filter_map(|planned| units.named(&planned.unit)).flat_map(|unit| unit.gone.iter().copied());
-    let gone = units.costs.of(&gone.collect());
     let before = units.costs.total();
-    let after = Cost {
-        parameters: before.parameters - gone.parameters,
-        macs: before.macs.zip(gone.macs).map(|(total, gone)| total - gone),
-    };
+    let after = together::cost(units, &removed);
     Plan {
         schema: PLAN_SCHEMA,
         model: units.model.clone(),
