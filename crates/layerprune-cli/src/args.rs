@@ -328,6 +328,10 @@ pub(crate) struct LimitArgs {
     /// Also drop the branch of blocks whose shortcut must stay (down-sampling blocks)
     #[arg(long)]
     pub(crate) drop_branches: bool,
+    /// Also remove chain layers that change channels or resolution: the next layer then reads their input by a weight
+    /// composed of both, and a pool or that layer takes over the stride
+    #[arg(long)]
+    pub(crate) shrink_chains: bool,
 }
 
 #[derive(Debug, Args)]

@@ -30,8 +30,10 @@ fn hint_for(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
         return match error {
             PlanError::NoSuchUnit { .. } => Some("`layerprune inspect MODEL` lists the layers by name"),
             PlanError::Fixed { .. } | PlanError::TooFew { .. } => Some(
-                "`layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches` or `--recover bridge` allow more",
+                "`layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches`, `--shrink-chains` and \
+                 `--recover bridge` allow more",
             ),
+            PlanError::Together { .. } => Some("leave one of them out"),
             PlanError::OtherModel { .. } => Some("score or plan anew for this model"),
             _ => None,
         };

@@ -55,6 +55,9 @@ pub(crate) fn constraints(args: &LimitArgs, units: &Units) -> Result<Constraints
     if args.drop_branches {
         constraints.ways.insert(Way::DropBranch);
     }
+    if args.shrink_chains {
+        constraints.ways.insert(Way::ShrinkChain);
+    }
     fn names(units: Vec<&Unit>) -> impl Iterator<Item = String> {
         units.into_iter().map(|unit| unit.name.clone())
     }

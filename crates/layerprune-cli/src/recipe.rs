@@ -74,6 +74,8 @@ pub(crate) struct PruneSection {
     pub(crate) only: Vec<String>,
     #[serde(default)]
     pub(crate) drop_branches: bool,
+    #[serde(default)]
+    pub(crate) shrink_chains: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -195,7 +197,12 @@ impl Recipe {
 
     pub(crate) fn limit_args(&self) -> LimitArgs {
         let prune = self.prune.clone();
-        LimitArgs { protect: prune.protect, only: prune.only, drop_branches: prune.drop_branches }
+        LimitArgs {
+            protect: prune.protect,
+            only: prune.only,
+            drop_branches: prune.drop_branches,
+            shrink_chains: prune.shrink_chains,
+        }
     }
 
     pub(crate) fn setting_args(&self) -> SettingArgs {

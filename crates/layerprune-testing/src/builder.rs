@@ -39,6 +39,12 @@ impl Builder {
         name.to_owned()
     }
 
+    /// Declares the initializer `name` a graph input as well, so that a caller may replace it.
+    pub fn default_input(&mut self, name: &str, sizes: &[usize]) {
+        let shape = sizes.iter().map(|&size| dimension::Value::DimValue(size as i64)).collect();
+        self.graph.input.push(float_info(name, Some(shape)));
+    }
+
     /// Declares `value` a graph output.
     pub fn output(&mut self, value: &str) {
         self.graph.output.push(float_info(value, None));

@@ -19,6 +19,23 @@ pub struct Cost {
     pub macs: Option<u64>,
 }
 
+/// A weighted node that gets a weight for other input channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resized {
+    /// The node.
+    pub node: NodeId,
+    /// Its weight, whose size and multiply-adds go with the channels.
+    pub weight: ValueId,
+    /// Channels that it reads.
+    pub before: usize,
+    /// Channels that it reads then.
+    pub after: usize,
+    /// Numbers of a bias that it gets in place of what it has; 0 where its bias stays.
+    pub bias: usize,
+    /// Its bias as it is.
+    pub old_bias: Option<ValueId>,
+}
+
 /// The cost of every node of a graph.
 #[derive(Debug, Clone)]
 pub struct Costs {
@@ -78,6 +95,28 @@ impl Costs {
                 .filter_map(|id| self.macs.get(id))
                 .try_fold(0_u64, |sum, macs| sum.checked_add((*macs)?)),
         }
+    }
+
+    /// The cost of the graph without the nodes of `gone` and with those of `resized` changed.
+    #[must_use]
+    pub fn after(&self, gone: &BTreeSet<NodeId>, resized: &[Resized]) -> Cost {
+        let replaces = |reader: NodeId, value: ValueId| {
+            let replaced = |it: &Resized| it.weight == value || (it.bias > 0 && it.old_bias == Some(value));
+            resized.iter().any(|it| it.node == reader && replaced(it))
+        };
+        let read = |value: ValueId| {
+            self.readers[&value].iter().any(|&reader| !gone.contains(&reader) && !replaces(reader, value))
+        };
+        let kept: u64 = self.parameters.iter().filter(|(value, _)| read(**value)).map(|(_, elements)| elements).sum();
+        let scaled = |cost: u64, it: &Resized| cost / it.before as u64 * it.after as u64;
+        let weight = |it: &Resized| self.parameters.get(&it.weight).map_or(0, |&elements| scaled(elements, it));
+        let new: u64 = resized.iter().map(|it| weight(it) + it.bias as u64).sum();
+        let macs = |(id, macs): (&NodeId, &Option<u64>)| match resized.iter().find(|it| it.node == *id) {
+            Some(it) => macs.map(|macs| scaled(macs, it)),
+            None => *macs,
+        };
+        let mut left = self.macs.iter().filter(|(id, _)| !gone.contains(id)).map(macs);
+        Cost { parameters: kept + new, macs: left.try_fold(0_u64, |sum, macs| sum.checked_add(macs?)) }
     }
 }
 

@@ -106,10 +106,10 @@ fn text(table_of: &UnitTable) -> String {
     let mut text = table(&head, &rows);
     let macs = total_macs.map_or_else(|| "unknown".to_owned(), count);
     let removable = table_of.units.iter().filter(|unit| unit.ways.contains(&Way::Bypass)).count();
-    let more = match table_of.units.iter().filter(|unit| !unit.ways.is_empty()).count() - removable {
-        0 => String::new(),
-        branches => format!(", {branches} more by `--drop-branches`"),
-    };
+    let first = |way: Way| table_of.units.iter().filter(|unit| unit.ways.first() == Some(&way)).count();
+    let by = [(first(Way::DropBranch), "--drop-branches"), (first(Way::ShrinkChain), "--shrink-chains")];
+    let more: String =
+        by.iter().filter(|(count, _)| *count > 0).map(|(count, flag)| format!(", {count} more by `{flag}`")).collect();
     text.push_str(&format!(
         "\n\n{removable} of {} layers can be removed{more}. Model: {} parameters, {macs} MACs for one sample.\n",
         table_of.units.len(),
@@ -145,6 +145,7 @@ fn row(unit: &UnitRow, total: Option<u64>) -> Vec<String> {
         (Some(Way::DropBranch), Some(reason)) => format!("branch only: {reason}"),
         (Some(Way::DropBranch), None) => "branch only".to_owned(),
         (Some(Way::Bridge | Way::ScaleShift), _) => "by a fitted bridge".to_owned(),
+        (Some(Way::ShrinkChain), reason) => format!("by shrinking: {}", reason.as_deref().unwrap_or("")),
         (None, reason) => format!("no: {}", reason.as_deref().unwrap_or("")),
     };
     vec![

@@ -280,6 +280,7 @@ fn text(outcome: &Outcome, units: &Units) -> String {
         let note = match planned.way {
             Way::Bridge => " (a fitted 1x1 convolution in its place)",
             Way::ScaleShift => " (a fitted scale and shift of each channel in its place)",
+            Way::ShrinkChain => " (shrunk: the next layer reads its input, by a weight composed of both)",
             _ if exact => "",
             _ => " (plain layer: what follows sees inputs of another kind)",
         };

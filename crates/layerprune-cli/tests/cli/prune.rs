@@ -78,6 +78,16 @@ fn a_layer_of_a_chain_goes_with_a_note_that_it_is_not_exact() {
 }
 
 #[test]
+fn a_layer_that_changes_channels_goes_when_shrinking_is_allowed() {
+    let place = Place::with(&nets::chain());
+    assert_snapshot!(place.run("prune net.onnx --remove features.3 --shrink-chains -o pruned.onnx"), @r#"
+    "#);
+    let json = place.ok("prune net.onnx --remove features.3 --shrink-chains -o pruned.onnx --format json").json();
+    assert_eq!(json["plan"]["removed"], json!([{ "unit": "features.3", "way": "shrink-chain" }]));
+    assert_eq!(json["plan"]["after"], place.ok("inspect pruned.onnx --format json").json()["total"]);
+}
+
+#[test]
 fn a_glob_takes_what_can_go() {
     let place = Place::with(&nets::residual());
     let done = place.ok("prune net.onnx --remove layer* -o pruned.onnx --format json");
@@ -114,13 +124,13 @@ fn a_layer_that_cannot_go_says_why() {
     exit status: 1
     ----- stderr
     error: `layer2.0` cannot be removed: it changes channels and resolution: N×4×8×8 into N×8×4×4 (shortcut: Conv + BatchNormalization) (its branch alone could be dropped)
-    hint: `layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches` or `--recover bridge` allow more
+    hint: `layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches`, `--shrink-chains` and `--recover bridge` allow more
     "#);
     assert_snapshot!(place.run("prune net.onnx --remove fc -o pruned.onnx"), @r#"
     exit status: 1
     ----- stderr
     error: `fc` cannot be removed: its exit `/fc/Gemm_output_0` is a graph output
-    hint: `layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches` or `--recover bridge` allow more
+    hint: `layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches`, `--shrink-chains` and `--recover bridge` allow more
     "#);
     assert_eq!(place.names(), ["net.onnx"]);
 }
@@ -211,7 +221,7 @@ fn protected_layers_stay() {
     exit status: 1
     ----- stderr
     error: `layer1.1` cannot be removed: it is protected
-    hint: `layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches` or `--recover bridge` allow more
+    hint: `layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches`, `--shrink-chains` and `--recover bridge` allow more
     "#);
 }
 
@@ -278,7 +288,7 @@ fn more_layers_than_can_go_are_refused() {
     exit status: 1
     ----- stderr
     error: 99 layers are to be removed, only 3 can be
-    hint: `layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches` or `--recover bridge` allow more
+    hint: `layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches`, `--shrink-chains` and `--recover bridge` allow more
     "#);
     assert_eq!(place.names(), ["net.onnx"]);
 }

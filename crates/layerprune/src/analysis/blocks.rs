@@ -131,6 +131,8 @@ fn unit(graph: &Graph, shapes: &Shapes, flow: &Flow, fork: &Fork) -> Unit {
         removals,
         reason,
         bridge,
+        next: None,
+        shrink: None,
         gone: BTreeSet::new(),
         cost: Cost { parameters: 0, macs: None },
         entry_shape: String::new(),

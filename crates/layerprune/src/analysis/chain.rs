@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::blocks::{Found, different};
 use super::bridge;
 use super::flow::Flow;
-use super::{Kind, Removal, Unit, Way};
+use super::{Kind, Removal, Unit, Way, shrink};
 use crate::cost::Cost;
 use crate::graph::{Graph, NodeId, ValueId};
 use crate::ops::Role;
@@ -64,6 +64,7 @@ fn layer(graph: &Graph, shapes: &Shapes, flow: &Flow, first: NodeId) -> Unit {
     let data = flow.data_inputs(graph, first);
     let entry = data[0];
     let (before, behind) = (shapes.fact(entry), shapes.fact(exit));
+    let mut changes = false;
     let reason = if graph.is_output(exit) {
         Some(format!("its exit `{}` is a graph output", graph.value_name(exit)))
     } else if let Some(reader) = flow.uses.consumers(exit).iter().find(|reader| reader.input.is_none()) {
@@ -71,6 +72,7 @@ fn layer(graph: &Graph, shapes: &Shapes, flow: &Flow, first: NodeId) -> Unit {
     } else if graph.inputs().iter().any(|port| port.value == entry) && !before.same_type_and_shape(behind) {
         Some(format!("it is the stem: {}", different(graph, shapes, flow, entry, exit)))
     } else if !before.same_type_and_shape(behind) {
+        changes = before.shape.is_some() && behind.shape.is_some();
         Some(different(graph, shapes, flow, entry, exit))
     } else {
         whole_arm(graph, flow, entry, exit)
@@ -80,10 +82,20 @@ fn layer(graph: &Graph, shapes: &Shapes, flow: &Flow, first: NodeId) -> Unit {
         Some(other) => Err(format!("it also reads `{}`, which depends on the model's input", graph.value_name(other))),
         None => bridge::between(graph, shapes, flow, entry, exit),
     };
-    let removals = match &reason {
-        None => vec![Removal { way: Way::Bypass, from: exit, to: entry, relu: None, exact: false }],
-        Some(_) => Vec::new(),
-    };
+    let mut reason = reason;
+    let mut shrink = None;
+    let mut removals = Vec::new();
+    if reason.is_none() {
+        removals.push(Removal { way: Way::Bypass, from: exit, to: entry, relu: None, exact: false });
+    } else if changes {
+        match shrink::find(graph, shapes, flow, &nodes) {
+            Ok(found) => {
+                removals.push(Removal { way: Way::ShrinkChain, from: exit, to: entry, relu: None, exact: false });
+                shrink = Some(found);
+            }
+            Err(why) => reason = reason.map(|reason| format!("{reason}; {why}")),
+        }
+    }
     Unit {
         name: String::new(),
         kind: Kind::Layer,
@@ -96,6 +108,8 @@ fn layer(graph: &Graph, shapes: &Shapes, flow: &Flow, first: NodeId) -> Unit {
         removals,
         reason,
         bridge,
+        next: None,
+        shrink,
         gone: BTreeSet::new(),
         cost: Cost { parameters: 0, macs: None },
         entry_shape: String::new(),

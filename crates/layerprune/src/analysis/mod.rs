@@ -9,6 +9,8 @@ mod dead;
 mod filters;
 mod flow;
 mod naming;
+mod path;
+mod shrink;
 
 mod sizes;
 mod why;
@@ -27,6 +29,8 @@ pub use channels::{Channel, ChannelCut, ChannelGroup, ChannelRow, ChannelTable, 
 pub use coupling::{Coupling, FilterAxis, Pin, ValueAxis};
 pub use filters::{Filters, batch_norm_behind, filters_of, sums_of_filters};
 use flow::Flow;
+pub use path::Next;
+pub use shrink::{Shrink, WindowChange};
 
 /// Version of the JSON form of [`Units`].
 pub const UNITS_SCHEMA: u32 = 1;
@@ -54,6 +58,8 @@ pub enum Way {
     Bridge,
     /// A scale and a shift of each channel, fitted to what the unit gives, stand in its place.
     ScaleShift,
+    /// A chain layer that changes channels or resolution goes, and the next layer reads its entry with a new weight.
+    ShrinkChain,
 }
 
 /// The ways that put a fitted convolution in place of the unit.
@@ -108,6 +114,10 @@ pub struct Unit {
     pub reason: Option<String>,
     /// What a fitted convolution could stand in place of, or why it could not.
     pub bridge: Result<Bridge, String>,
+    /// The weighted node behind it that could read other channels.
+    pub next: Option<Next>,
+    /// What else changes when it goes by [`Way::ShrinkChain`].
+    pub shrink: Option<Shrink>,
     /// Nodes that go when it is removed the first way; all of its nodes where it cannot be.
     pub gone: BTreeSet<NodeId>,
     /// What goes with them.
@@ -119,7 +129,7 @@ pub struct Unit {
 }
 
 impl Unit {
-    /// The removal by one of `ways`: bypass before drop-branch before those that are fitted.
+    /// The removal by the first of `ways` that it offers, those that are fitted last.
     #[must_use]
     pub fn removal(&self, ways: &BTreeSet<Way>) -> Option<Removal> {
         let redirect = self.removals.iter().copied().find(|removal| ways.contains(&removal.way));
@@ -188,6 +198,8 @@ impl Units {
             unit.tapped &= !stem_ends(unit) && trunk.contains(&unit.exit);
             unit.gone = gone_nodes(graph, &flow, unit);
             unit.cost = costs.of(&unit.gone);
+            unit.next = path::Path::behind(graph, &shapes, &flow, unit.exit).ok().map(|path| path.next);
+            shrink::keep_if_cheaper(unit, &costs);
             unit.entry_shape = shapes.fact(unit.entry).shape_text();
             unit.exit_shape = shapes.fact(unit.exit).shape_text();
         }
@@ -197,7 +209,17 @@ impl Units {
     /// The unit called `name`.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<&Unit> {
-        self.units.iter().find(|unit| unit.name == name)
+        self.all().find(|unit| unit.name == name)
+    }
+
+    /// All units, in forward order.
+    pub fn all(&self) -> impl Iterator<Item = &Unit> {
+        self.units.iter()
+    }
+
+    /// Where the unit stands in forward order.
+    pub(crate) fn place(&self, unit: &Unit) -> Option<usize> {
+        self.all().position(|other| other.name == unit.name)
     }
 
     /// The JSON form: what `inspect --format json` prints.
@@ -246,6 +268,11 @@ fn gone_nodes(graph: &Graph, flow: &Flow, unit: &Unit) -> BTreeSet<NodeId> {
 /// Values that are never negative, whatever the input.
 pub(crate) fn never_negative(graph: &Graph, shapes: &Shapes) -> BTreeSet<ValueId> {
     Flow::of(graph, shapes).into_non_negative()
+}
+
+/// How the layer of `nodes` can be shrunk away in a graph that may have changed since its units were found.
+pub(crate) fn shrink_of(graph: &Graph, shapes: &Shapes, nodes: &[NodeId]) -> Result<Shrink, String> {
+    shrink::find(graph, shapes, &Flow::of(graph, shapes), nodes)
 }
 
 /// [`Units`] as plain data.

@@ -21,14 +21,33 @@ impl Graph {
         }
     }
 
-    /// Makes input `position` of `node` read `to`; inputs before it that the node does not have become absent ones.
+    /// Makes input `position` of `node` read `to`; inputs before it that the node does not have are absent.
     ///
     /// # Panics
     /// When the node was removed.
     pub fn set_input(&mut self, node: NodeId, position: usize, to: ValueId) {
         let node = self.nodes[node.index()].as_mut().expect("only living nodes are edited");
-        node.inputs.resize(node.inputs.len().max(position + 1), None);
+        if node.inputs.len() <= position {
+            node.inputs.resize(position + 1, None);
+        }
         node.inputs[position] = Some(to);
+    }
+
+    /// Gives `node` an attribute, in place of the one of that name.
+    ///
+    /// # Panics
+    /// When the node was removed.
+    pub fn set_attribute(&mut self, node: NodeId, attribute: AttributeProto) {
+        let node = self.nodes[node.index()].as_mut().expect("only living nodes are edited");
+        match node.proto.attribute.iter_mut().find(|old| old.name() == attribute.name()) {
+            Some(old) => *old = attribute,
+            None => node.proto.attribute.push(attribute),
+        }
+    }
+
+    /// Drops the declared types of `values` inside the graph, which the file gives for information.
+    pub fn undeclare(&mut self, values: &BTreeSet<ValueId>) {
+        self.declared.retain(|port| !values.contains(&port.value));
     }
 
     /// Removes nodes, with the declared types of what they alone produced.
@@ -100,30 +119,6 @@ impl Graph {
         let place = after.and_then(|after| self.order.iter().position(|&id| id == after)).map_or(0, |place| place + 1);
         self.order.insert(place, id);
         id
-    }
-
-    /// Makes input `position` of `node` read `to`, also where the node had fewer inputs.
-    ///
-    /// # Panics
-    /// When the node was removed.
-    pub fn place_input(&mut self, node: NodeId, position: usize, to: ValueId) {
-        let node = self.nodes[node.index()].as_mut().expect("only living nodes are edited");
-        if node.inputs.len() <= position {
-            node.inputs.resize(position + 1, None);
-        }
-        node.inputs[position] = Some(to);
-    }
-
-    /// Gives `node` an attribute, in place of one of the same name.
-    ///
-    /// # Panics
-    /// When the node was removed.
-    pub fn set_attribute(&mut self, node: NodeId, attribute: AttributeProto) {
-        let node = self.nodes[node.index()].as_mut().expect("only living nodes are edited");
-        match node.proto.attribute.iter_mut().find(|found| found.name == attribute.name) {
-            Some(found) => *found = attribute,
-            None => node.proto.attribute.push(attribute),
-        }
     }
 
     /// Takes an attribute from `node`, where it has it.

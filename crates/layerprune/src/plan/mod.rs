@@ -1,8 +1,9 @@
 //! Chooses what to remove. Pure; knows nothing of how to cut.
 
 mod channels;
+mod together;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,8 @@ use crate::onnx::ModelDigest;
 pub use channels::{
     ChannelConstraints, PlannedChannels, Scope, cut_of, dead_channels, lowest_filters, of_channels, random_channels,
 };
+pub(crate) use together::conflict;
+pub use together::outermost;
 
 /// Version of the JSON form of [`Plan`].
 pub const PLAN_SCHEMA: u32 = 1;
@@ -91,6 +94,16 @@ pub enum PlanError {
         /// Why not.
         reason: String,
     },
+    /// Two removals that do not go together.
+    #[error("`{name}` and `{other}` cannot go together: {reason}")]
+    Together {
+        /// A unit.
+        name: String,
+        /// Another one.
+        other: String,
+        /// Why not.
+        reason: String,
+    },
     /// More units were asked for than there are.
     #[error("{asked} layers are to be removed, only {available} can be")]
     TooFew {
@@ -124,7 +137,8 @@ pub enum PlanError {
     },
 }
 
-/// Removable units, the least important first; equal scores in forward order.
+/// Removable units, the least important first; equal scores in forward order. A unit that does not go together with
+/// those before it is left out, so that every first part of the ranking is a plan.
 ///
 /// # Errors
 /// [`PlanError::OtherModel`].
@@ -140,7 +154,15 @@ pub fn ranking(units: &Units, scores: &Scores, constraints: &Constraints) -> Res
     };
     // Scores may come from a file: a unit that stands in it twice is still one unit.
     let mut seen = BTreeSet::new();
-    Ok(rows.into_iter().filter(|row| seen.insert(&row.unit)).filter_map(|row| removable(&row.unit)).collect())
+    let mut ranked = Vec::new();
+    for row in rows.into_iter().filter(|row| seen.insert(&row.unit)) {
+        let Some(planned) = removable(&row.unit) else { continue };
+        ranked.push(planned);
+        if conflict(units, &ranked).is_some() {
+            ranked.pop();
+        }
+    }
+    Ok(ranked)
 }
 
 /// The plan that removes the `count` least important units.
@@ -156,10 +178,10 @@ pub fn lowest(units: &Units, scores: &Scores, constraints: &Constraints, count: 
     Ok(of(units, Some(&scores.criterion), format!("{count} layers"), ranked))
 }
 
-/// The plan that removes the units called `names`.
+/// The plan that removes the units called `names`; one that lies in another goes with it.
 ///
 /// # Errors
-/// [`PlanError::NoSuchUnit`], [`PlanError::Fixed`].
+/// [`PlanError::NoSuchUnit`], [`PlanError::Fixed`], [`PlanError::Together`].
 pub fn named(units: &Units, names: &[String], constraints: &Constraints) -> Result<Plan, PlanError> {
     let mut removed: Vec<PlannedRemoval> = Vec::new();
     for name in names {
@@ -176,6 +198,7 @@ pub fn named(units: &Units, names: &[String], constraints: &Constraints) -> Resu
             }
             let way_out = match unit.removals.first().map(|removal| removal.way) {
                 Some(Way::DropBranch) => " (its branch alone could be dropped)",
+                Some(Way::ShrinkChain) => " (the next layer could be made to read its input)",
                 _ => "",
             };
             fixed(format!("{}{way_out}", unit.reason.as_deref().unwrap_or("no way of removing it is allowed")))
@@ -184,26 +207,17 @@ pub fn named(units: &Units, names: &[String], constraints: &Constraints) -> Resu
             removed.push(PlannedRemoval { unit: name.clone(), way: removal.way });
         }
     }
-    let target = names.join(", ");
-    Ok(of(units, None, target, removed))
+    let removed = outermost(units, &removed);
+    if let Some(error) = conflict(units, &removed) {
+        return Err(error);
+    }
+    Ok(of(units, None, names.join(", "), removed))
 }
 
 /// A plan for `removed`, with its predicted cost.
 pub fn of(units: &Units, criterion: Option<&str>, target: String, removed: Vec<PlannedRemoval>) -> Plan {
-    // A unit that stands in the plan twice is still one unit.
-    let chosen: BTreeMap<&str, Way> = removed.iter().map(|planned| (planned.unit.as_str(), planned.way)).collect();
-    let chosen = || chosen.iter().filter_map(|(name, &way)| Some((units.named(name)?, way)));
-    let gone = units.costs.of(&chosen().flat_map(|(unit, way)| unit.gone_by(way).iter().copied()).collect());
-    let bridges = chosen().filter(|(_, way)| way.is_fitted());
-    let new: Vec<Cost> = bridges.filter_map(|(unit, way)| Some(unit.bridge.as_ref().ok()?.cost(way))).collect();
     let before = units.costs.total();
-    let after = Cost {
-        parameters: before.parameters - gone.parameters + new.iter().map(|cost| cost.parameters).sum::<u64>(),
-        macs: before
-            .macs
-            .zip(gone.macs)
-            .and_then(|(total, gone)| new.iter().try_fold(total - gone, |sum, cost| sum.checked_add(cost.macs?))),
-    };
+    let after = together::cost(units, &removed);
     Plan {
         schema: PLAN_SCHEMA,
         model: units.model.clone(),

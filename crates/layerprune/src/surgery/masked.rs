@@ -29,7 +29,7 @@ pub fn masked(model: &Model, shapes: &Shapes, coupling: &Coupling, cut: &Channel
             .map_err(|source| SurgeryError::Tensor { value: graph.value_name(at.value).to_owned(), source })?;
         let product = multiplied(&mut graph, at, mask, node);
         for position in positions {
-            graph.place_input(node, position, product);
+            graph.set_input(node, position, product);
         }
     }
     graph.validate().map_err(SurgeryError::Invalid)?;

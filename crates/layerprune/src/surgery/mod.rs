@@ -3,12 +3,14 @@
 mod bridge;
 mod channels;
 mod fold;
+mod linear;
 mod masked;
 mod settings;
+mod shrink;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::analysis::{Channels, Units, Way, never_negative};
+use crate::analysis::{Channels, Removal, Unit, Units, Way, never_negative};
 use crate::graph::{Graph, GraphError, NodeId, ValueId};
 use crate::onnx::{Model, ModelDigest};
 use crate::ops::{Dim, Fact};
@@ -77,6 +79,17 @@ pub enum SurgeryError {
         /// The unit.
         unit: String,
     },
+    /// Removals of the plan do not go together.
+    #[error("the plan cannot be carried out")]
+    Together(#[source] PlanError),
+    /// The next layer cannot read what the removed one read, after the plan's other removals.
+    #[error("`{unit}` cannot be shrunk away after the other removals: {reason}")]
+    NotShrunk {
+        /// The unit.
+        unit: String,
+        /// Why not.
+        reason: String,
+    },
     /// The graph is no longer sound; a fault of this program.
     #[error("the graph is inconsistent after the removal")]
     Invalid(#[source] GraphError),
@@ -115,7 +128,8 @@ pub fn apply_with_bridges(model: &Model, units: &Units, plan: &Plan) -> Result<(
     }
     let mut graph = model.graph.clone();
     let (dead, unread) = (graph.dead_nodes(), graph.unread_initializers());
-    let mut redirects = redirects(units, plan)?;
+    let removals = removals(units, plan)?;
+    let mut redirects = redirects(&removals);
     let mut bridges = bridge::insert(&mut graph, units, plan);
     redirects.extend(bridges.iter().map(|bridge| (bridge.place.from, bridge.output)));
     for &from in redirects.keys() {
@@ -127,7 +141,13 @@ pub fn apply_with_bridges(model: &Model, units: &Units, plan: &Plan) -> Result<(
     }
     sweep(&mut graph, &dead, &unread);
     graph.validate().map_err(SurgeryError::Invalid)?;
-    drop_idle_relus(&mut graph, units, plan);
+    // In forward order: each is composed onto what the one before it left.
+    for (unit, _) in removals.iter().filter(|(_, removal)| removal.way == Way::ShrinkChain) {
+        shrink::apply(&mut graph, units, unit)?;
+        sweep(&mut graph, &dead, &unread);
+        graph.validate().map_err(SurgeryError::Invalid)?;
+    }
+    drop_idle_relus(&mut graph, units, &removals);
     sweep(&mut graph, &dead, &unread);
     graph.validate().map_err(SurgeryError::Invalid)?;
     let left: BTreeSet<NodeId> = graph.nodes().map(|(id, _)| id).collect();
@@ -164,14 +184,11 @@ fn sweep(graph: &mut Graph, dead: &BTreeSet<NodeId>, unread: &BTreeSet<ValueId>)
 
 /// Bypasses the ReLUs of removed blocks that read what is never negative. That is looked up in the graph after all
 /// removals: one of them may have taken away what rectified another's entry.
-fn drop_idle_relus(graph: &mut Graph, units: &Units, plan: &Plan) {
+fn drop_idle_relus(graph: &mut Graph, units: &Units, removals: &[(&Unit, Removal)]) {
     let shapes = shapes_like(graph, units);
     let non_negative = never_negative(graph, &shapes);
     let uses = graph.uses();
-    for planned in &plan.removed {
-        let unit = units.named(&planned.unit);
-        let removal = unit.and_then(|unit| unit.removal_by(planned.way));
-        let Some(relu) = removal.and_then(|removal| removal.relu) else { continue };
+    for relu in removals.iter().filter_map(|(_, removal)| removal.relu) {
         let Some(input) = uses.producer(relu).and_then(|id| graph.node(id).input(0)) else { continue };
         if non_negative.contains(&input) {
             graph.redirect(relu, input);
@@ -179,17 +196,26 @@ fn drop_idle_relus(graph: &mut Graph, units: &Units, plan: &Plan) {
     }
 }
 
-/// Values that lose their readers, and what is read instead; of a unit planned twice, the last way counts.
-fn redirects(units: &Units, plan: &Plan) -> Result<BTreeMap<ValueId, ValueId>, SurgeryError> {
-    let mut by_unit = BTreeMap::new();
-    for planned in &plan.removed {
-        let removal = units
-            .named(&planned.unit)
-            .and_then(|unit| unit.removal_by(planned.way))
-            .ok_or_else(|| SurgeryError::NoSuchRemoval { unit: planned.unit.clone(), way: planned.way })?;
-        by_unit.insert(&planned.unit, (removal.from, removal.to));
+/// The plan's removals in forward order, without those that others include.
+fn removals<'u>(units: &'u Units, plan: &Plan) -> Result<Vec<(&'u Unit, Removal)>, SurgeryError> {
+    let find = |planned: &plan::PlannedRemoval| {
+        let unit = units.named(&planned.unit)?;
+        Some((unit, unit.removal_by(planned.way)?))
+    };
+    if let Some(planned) = plan.removed.iter().find(|planned| find(planned).is_none()) {
+        return Err(SurgeryError::NoSuchRemoval { unit: planned.unit.clone(), way: planned.way });
     }
-    Ok(by_unit.into_values().collect())
+    if let Some(error) = plan::conflict(units, &plan.removed) {
+        return Err(SurgeryError::Together(error));
+    }
+    let mut removals: Vec<_> = plan::outermost(units, &plan.removed).iter().filter_map(find).collect();
+    removals.sort_by_key(|(unit, _)| units.place(unit));
+    Ok(removals)
+}
+
+fn redirects(removals: &[(&Unit, Removal)]) -> BTreeMap<ValueId, ValueId> {
+    let plain = removals.iter().filter(|(_, removal)| removal.way != Way::ShrinkChain);
+    plain.map(|(_, removal)| (removal.from, removal.to)).collect()
 }
 
 fn check_outputs(units: &Units, pruned: &Model) -> Result<(), SurgeryError> {

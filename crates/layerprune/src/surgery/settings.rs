@@ -55,7 +55,7 @@ fn set_input(graph: &mut Graph, shapes: &Shapes, id: NodeId, position: usize, el
         None => {
             let name = format!("{}_{position}", graph.label(id));
             let value = graph.add_initializer(&name, tensor);
-            graph.place_input(id, position, value);
+            graph.set_input(id, position, value);
         }
     }
 }
@@ -90,7 +90,7 @@ fn set_elements(graph: &mut Graph, shapes: &Shapes, id: NodeId, position: usize,
     }
     let name = format!("{}_{position}", graph.label(id));
     let whole = node_before(graph, id, "Concat", &name, joined.into_iter().map(Some).collect());
-    graph.place_input(id, position, whole);
+    graph.set_input(id, position, whole);
 }
 
 /// Puts a node with axis 0 right before `id`; returns its output.

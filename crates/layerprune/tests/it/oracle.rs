@@ -16,13 +16,15 @@ fn any_way() -> Constraints {
     Constraints { ways: BTreeSet::from([Way::Bypass, Way::DropBranch]), ..Constraints::default() }
 }
 
-/// A random selection of what can be removed, by a random way of those that each unit offers.
-fn random_plan(units: &Units, seed: u64) -> Plan {
+/// A random selection of what can be removed, by a random one of `ways` that each unit offers.
+fn random_plan(units: &Units, ways: &BTreeSet<Way>, seed: u64) -> Plan {
     let mut random = SplitMix::new(seed);
     let mut removed = Vec::new();
     for unit in &units.units {
-        if random.below(2) == 0 && !unit.removals.is_empty() {
-            let way = unit.removals[random.below(unit.removals.len())].way;
+        let offered: Vec<Way> =
+            unit.removals.iter().map(|removal| removal.way).filter(|way| ways.contains(way)).collect();
+        if random.below(2) == 0 && !offered.is_empty() {
+            let way = offered[random.below(offered.len())];
             removed.push(plan::PlannedRemoval { unit: unit.name.clone(), way });
         }
     }
@@ -62,6 +64,34 @@ fn check_channels(model: &Model, shape: &[usize], seed: u64) -> usize {
     plan.channels.iter().map(|planned| planned.removed.len()).sum()
 }
 
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+fn shrinking() -> Constraints {
+    Constraints { ways: BTreeSet::from([Way::Bypass, Way::ShrinkChain]), ..Constraints::default() }
+}
+
+/// The model without `removed`, after a look at what it costs.
+fn without(model: &Model, removed: &[&str]) -> Model {
+    let units = Units::find(model, &Default::default()).unwrap();
+    let plan = plan::named(&units, &names(removed), &shrinking()).unwrap();
+    let cut = surgery::apply(model, &units, &plan).unwrap();
+    assert_eq!(Units::find(&cut, &Default::default()).unwrap().costs.total(), plan.after);
+    cut
+}
+
+/// `name kernel strides` of the nodes with a window.
+fn windows(model: &Model) -> Vec<String> {
+    let sizes = |node: &layerprune::graph::Node, name: &str| {
+        node.attribute(name).map(|found| format!("{:?}", found.ints)).unwrap_or_default()
+    };
+    let windowed = model.graph.nodes().filter(|(_, node)| node.attribute("strides").is_some());
+    windowed
+        .map(|(_, node)| format!("{} {} {}", node.name(), sizes(node, "kernel_shape"), sizes(node, "strides")))
+        .collect()
+}
+
 fn assert_close(a: &[f32], b: &[f32]) {
     let scale = b.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
     assert!(scale > 0.0, "the reference gives nothing but zeros");
@@ -71,7 +101,7 @@ fn assert_close(a: &[f32], b: &[f32]) {
 
 fn check(model: &Model, size: usize, seed: u64) -> usize {
     let units = Units::find(model, &Default::default()).unwrap();
-    let plan = random_plan(&units, seed);
+    let plan = random_plan(&units, &any_way().ways, seed);
     let cut = surgery::apply(model, &units, &plan).unwrap();
     let masked = mask(model, &units, &plan);
     assert_close(&run(&cut, size, seed), &run(&masked, size, seed));
@@ -103,6 +133,156 @@ proptest! {
     fn cutting_layers_of_a_chain_equals_passing_through(seed: u64) {
         check(&vgg(seed, 8, &[6, 6, 0, 8, 8, 8], 3), 8, seed);
         check(&mobilenet_v1(seed, 8, &[(8, 1), (16, 2), (16, 1)]), 8, seed);
+    }
+
+    /// Weights of layers with activations are composed as if these were not there; what is checked is that the
+    /// file is sound, keeps its output shape and costs what was predicted.
+    #[test]
+    fn shrunk_chains_run_and_cost_what_was_predicted(
+        seed: u64,
+        widths in prop::collection::vec(prop_oneof![Just(0_usize), 4..9_usize], 2..8),
+    ) {
+        let mut widths = widths;
+        widths.insert(0, 4);
+        let size = 1 << widths.iter().filter(|&&width| width == 0).count().max(2);
+        let model = vgg(seed, 2 * size, &widths, 3);
+        let units = Units::find(&model, &Default::default()).unwrap();
+        let plan = random_plan(&units, &shrinking().ways, seed);
+        let cut = surgery::apply(&model, &units, &plan).unwrap();
+        assert_eq!(Units::find(&cut, &Default::default()).unwrap().costs.total(), plan.after);
+        assert_eq!(run(&cut, 2 * size, seed).len(), 2 * 3);
+    }
+}
+
+/// A stem, then linear layers without padding, whose composition is exact: the cut model is the whole one.
+fn linear_chain(pools: &str, strides: [usize; 3]) -> Model {
+    let mut net = Builder::new(11);
+    let mut x = net.input("input", &[3, 16, 16]);
+    x = net.conv("/stem", &x, [3, 6], 3, 1, 1);
+    x = net.node("Relu", "/stem/Relu", &[&x], vec![]);
+    let window =
+        || vec![layerprune_testing::ints("kernel_shape", &[2, 2]), layerprune_testing::ints("strides", &[2, 2])];
+    x = net.node(pools, "/pool1", &[&x], window());
+    x = net.conv("/a", &x, [6, 8], 1, strides[0], 1);
+    x = net.batch_norm("/a.bn", &x, 8);
+    x = net.node(pools, "/pool2", &[&x], window());
+    x = net.conv("/b", &x, [8, 7], 1, strides[1], 1);
+    x = net.batch_norm("/b.bn", &x, 7);
+    x = net.conv("/c", &x, [7, 5], 1, strides[2], 1);
+    x = net.node("Relu", "/c/Relu", &[&x], vec![]);
+    let flat = net.node("Flatten", "/Flatten", &[&x], vec![]);
+    let logits = net.gemm("/fc", &flat, 5 * (4 / strides.iter().product::<usize>()).pow(2), 3);
+    net.output(&logits);
+    net.build()
+}
+
+#[test]
+fn a_linear_layer_composed_into_the_next_changes_nothing() {
+    let model = linear_chain("AveragePool", [1; 3]);
+    let whole = run(&model, 16, 1);
+    for removed in [&["a"][..], &["b"], &["a", "b"]] {
+        let cut = without(&model, removed);
+        assert_close(&run(&cut, 16, 1), &whole);
+        assert_eq!(cut.graph.nodes().filter(|(_, node)| node.op_type() == "Conv").count(), 4 - removed.len());
+    }
+}
+
+#[test]
+fn the_pool_before_takes_over_the_window_of_the_one_behind() {
+    let cut = without(&linear_chain("AveragePool", [1; 3]), &["a"]);
+    assert_eq!(
+        windows(&cut),
+        ["/stem/Conv [3, 3] [1, 1]", "/pool1 [4, 4] [4, 4]", "/b/Conv [1, 1] [1, 1]", "/c/Conv [1, 1] [1, 1]"]
+    );
+}
+
+#[test]
+fn the_next_layer_takes_over_a_stride_that_no_pool_can() {
+    let model = linear_chain("AveragePool", [1, 2, 1]);
+    let cut = without(&model, &["b"]);
+    // A pool before the layer comes first.
+    assert_eq!(windows(&cut)[3..], ["/pool2 [4, 4] [4, 4]", "/c/Conv [1, 1] [1, 1]"]);
+    let mut net = Builder::new(2);
+    let mut x = net.input("input", &[3, 8, 8]);
+    x = net.conv("/stem", &x, [3, 6], 3, 1, 1);
+    x = net.conv("/a", &x, [6, 4], 1, 2, 1);
+    x = net.conv("/b", &x, [4, 5], 1, 1, 1);
+    net.output(&x);
+    let model = net.build();
+    let cut = without(&model, &["a"]);
+    assert_eq!(windows(&cut), ["/stem/Conv [3, 3] [1, 1]", "/b/Conv [1, 1] [2, 2]"]);
+    assert_close(&run(&cut, 8, 3), &run(&model, 8, 3));
+}
+
+#[test]
+fn a_depthwise_pair_is_composed_as_one_linear_layer() {
+    let mut net = Builder::new(4);
+    let mut x = net.input("input", &[3, 8, 8]);
+    x = net.conv("/stem", &x, [3, 6], 3, 1, 1);
+    let weight = net.random("dw.weight", &[6, 1, 1, 1], 1.0);
+    x = net.node("Conv", "/dw/Conv", &[&x, &weight], vec![layerprune_testing::int("group", 6)]);
+    x = net.batch_norm("/dw.bn", &x, 6);
+    x = net.conv("/pw", &x, [6, 9], 1, 1, 3);
+    x = net.conv("/next", &x, [9, 4], 1, 1, 1);
+    net.output(&x);
+    let model = net.build();
+    assert_close(&run(&without(&model, &["pw"]), 8, 5), &run(&model, 8, 5));
+}
+
+#[test]
+fn a_linear_layer_before_a_flattening_classifier_is_composed_into_it() {
+    for pooled in [false, true] {
+        let mut net = Builder::new(6);
+        let mut x = net.input("input", &[3, 8, 8]);
+        x = net.conv("/stem", &x, [3, 6], 3, 1, 1);
+        x = net.node("Relu", "/stem/Relu", &[&x], vec![]);
+        x = net.conv("/last", &x, [6, 8], 1, 1, 1);
+        x = net.batch_norm("/last.bn", &x, 8);
+        if pooled {
+            x = net.node("GlobalAveragePool", "/pool", &[&x], vec![]);
+        }
+        x = net.node("Flatten", "/Flatten", &[&x], vec![]);
+        let x = net.gemm("/fc", &x, if pooled { 8 } else { 8 * 64 }, 3);
+        net.output(&x);
+        let model = net.build();
+        assert_close(&run(&without(&model, &["last"]), 8, 7), &run(&model, 8, 7));
+    }
+}
+
+#[test]
+fn a_shared_weight_is_copied_for_the_layer_that_changes() {
+    let mut net = Builder::new(8);
+    let mut x = net.input("input", &[3, 8, 8]);
+    x = net.conv("/stem", &x, [3, 3], 1, 1, 1);
+    x = net.conv("/a", &x, [3, 4], 1, 1, 1);
+    let shared = net.random("shared", &[4, 4, 1, 1], 0.5);
+    x = net.node("Conv", "/b/Conv", &[&x, &shared], vec![]);
+    x = net.node("Relu", "/b/Relu", &[&x], vec![]);
+    x = net.node("Conv", "/c/Conv", &[&x, &shared], vec![]);
+    net.output(&x);
+    let model = net.build();
+    let cut = without(&model, &["a"]);
+    assert_close(&run(&cut, 8, 9), &run(&model, 8, 9));
+    assert!(cut.graph.value_named("shared_2").is_some());
+}
+
+/// A shrunk layer whose next one is bypassed: the one behind that takes the input.
+#[test]
+fn a_layer_is_shrunk_onto_the_first_one_that_stays() {
+    let mut net = Builder::new(9);
+    let mut x = net.input("input", &[3, 8, 8]);
+    x = net.conv("/stem", &x, [3, 6], 1, 1, 1);
+    x = net.conv("/a", &x, [6, 4], 1, 1, 1);
+    let identity: Vec<f32> = (0..16).map(|at| if at % 5 == 0 { 1.0 } else { 0.0 }).collect();
+    let identity = net.tensor("same", layerprune::graph::tensor::from_f32(&[4, 4, 1, 1], &identity));
+    x = net.node("Conv", "/same/Conv", &[&x, &identity], vec![]);
+    x = net.conv("/b", &x, [4, 7], 1, 1, 1);
+    net.output(&x);
+    let model = net.build();
+    for removed in [&["a", "same"][..], &["same", "a"]] {
+        let cut = without(&model, removed);
+        assert_eq!(cut.graph.node_count(), 2);
+        assert_close(&run(&cut, 8, 10), &run(&model, 8, 10));
     }
 }
 

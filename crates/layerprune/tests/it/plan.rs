@@ -163,6 +163,26 @@ fn a_unit_that_cannot_go_is_refused_with_its_reason() {
 }
 
 #[test]
+fn chains_are_shrunk_only_where_that_is_allowed() {
+    let units = Units::find(&vgg(0, 8, &[4, 4, 6, 0, 8, 8], 3), &Default::default()).unwrap();
+    let plan = |removed: &[&str], ways: &[Way]| {
+        let constraints = Constraints { ways: ways.iter().copied().collect(), ..Constraints::default() };
+        plan::named(&units, &names(removed), &constraints)
+    };
+    assert_eq!(
+        plan(&["features.2"], &[Way::Bypass, Way::DropBranch]).unwrap_err().to_string(),
+        "`features.2` cannot be removed: it changes channels: N×4×8×8 into N×6×8×8 (the next layer could be made to read its \
+         input)"
+    );
+    let both = plan(&["features.4", "features.2"], &[Way::ShrinkChain]).unwrap();
+    assert_eq!(removed(&both), [("features.4", Way::ShrinkChain), ("features.2", Way::ShrinkChain)]);
+    // The last layer reads 4 channels then, not 8.
+    let kernels = 4 * 6 * 9 + 6 * 8 * 9 + (8 - 4) * 8 * 9;
+    // Both batch norms go, and their constants give the layer behind a bias.
+    assert_eq!(both.before.parameters - both.after.parameters, kernels + 2 * 6 + 2 * 8 - 8);
+}
+
+#[test]
 fn the_predicted_cost_is_what_the_cut_model_costs() {
     let (model, units) = net();
     for count in 0..=6 {

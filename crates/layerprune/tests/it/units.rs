@@ -46,7 +46,7 @@ fn a_chain_gives_the_layers_that_keep_their_shape() {
         [
             "features.0: ; it is the stem: it changes channels: N×3×8×8 into N×6×8×8",
             "features.1: Bypass",
-            "features.3: ; it changes channels: N×6×4×4 into N×8×4×4",
+            "features.3: ShrinkChain; it changes channels: N×6×4×4 into N×8×4×4",
             "features.4: Bypass",
             "fc: ; its exit `/fc/Gemm_output_0` is a graph output",
         ]
@@ -58,7 +58,11 @@ fn a_depthwise_separable_pair_is_one_layer() {
     let verdicts = verdicts(&mobilenet_v1(0, 8, &[(8, 1), (16, 2), (16, 1)]));
     assert_eq!(verdicts.len(), 5, "{verdicts:?}");
     assert_eq!(verdicts[1], "model.0.0: Bypass");
-    assert_eq!(verdicts[2], "model.1.0: ; it changes channels and resolution: N×8×8×8 into N×16×4×4");
+    assert_eq!(
+        verdicts[2],
+        "model.1.0: ; it changes channels and resolution: N×8×8×8 into N×16×4×4; the next layer, `/model/model.2/model.2.0/Conv`, \
+         cannot take other channels: it has 16 conv groups"
+    );
 }
 
 #[test]
@@ -227,6 +231,107 @@ fn squeeze_and_excitation_is_neither_tapped_nor_scored() {
     let units = Units::find(&net.build(), &Default::default()).unwrap();
     let tapped: Vec<_> = units.units.iter().filter(|unit| unit.tapped).map(|unit| unit.name.as_str()).collect();
     assert_eq!(tapped, ["a", "b"]);
+}
+
+/// The verdict on layer `a`, from 4 to 8 channels, between a stem and what `behind` makes of it.
+fn verdict_on_a(stride: usize, behind: impl FnOnce(&mut Builder, String) -> String) -> String {
+    let mut net = Builder::new(1);
+    let x = net.input("input", &[3, 9, 9]);
+    let x = net.conv("/stem", &x, [3, 4], 3, 1, 1);
+    let x = net.conv("/a", &x, [4, 8], 3, stride, 1);
+    let out = behind(&mut net, x);
+    net.output(&out);
+    let verdicts = verdicts(&net.build());
+    verdicts.into_iter().find(|verdict| verdict.starts_with("a: ")).unwrap()
+}
+
+#[test]
+fn a_chain_layer_that_cannot_be_shrunk_away_says_why() {
+    let changes = "a: ; it changes channels: N×4×9×9 into N×8×9×9; ";
+    let because = |reason: &str| format!("{changes}{reason}");
+    assert_eq!(
+        verdict_on_a(1, |net, x| {
+            let (b, c) = (net.conv("/b", &x, [8, 4], 1, 1, 1), net.conv("/c", &x, [8, 4], 1, 1, 1));
+            net.node("Concat", "/Concat", &[&b, &c], vec![layerprune_testing::int("axis", 1)])
+        }),
+        because("2 nodes read `/a/Conv_output_0` behind it")
+    );
+    assert_eq!(
+        verdict_on_a(1, |net, x| {
+            let slope = net.random("slope", &[8, 1, 1], 1.0);
+            let x = net.node("Neg", "/Neg", &[&x], vec![]);
+            let x = net.node("PRelu", "/prelu", &[&x, &slope], vec![]);
+            net.conv("/b", &x, [8, 4], 3, 1, 1)
+        }),
+        because("`/prelu` behind it, a PRelu, does not treat all channels alike")
+    );
+    assert_eq!(
+        verdict_on_a(1, |net, x| {
+            let x = net.node("Frobnicate", "/odd", &[&x], vec![]);
+            net.conv("/b", &x, [8, 4], 3, 1, 1)
+        }),
+        because("`/odd` behind it is a barrier")
+    );
+    assert_eq!(
+        verdict_on_a(1, |net, x| net.conv("/b", &x, [8, 8], 3, 1, 8)),
+        because("the next layer, `/b/Conv`, cannot take other channels: it has 8 conv groups")
+    );
+    assert_eq!(
+        verdict_on_a(1, |net, x| {
+            let weight = net.random("w", &[4, 8, 1, 1], 1.0);
+            let weight = net.node("Neg", "/w/Neg", &[&weight], vec![]);
+            net.node("Conv", "/b/Conv", &[&x, &weight], vec![])
+        }),
+        because("the next layer, `/b/Conv`, cannot take other channels: its weight is not stored")
+    );
+}
+
+#[test]
+fn a_stride_that_nothing_can_take_over_keeps_the_layer() {
+    let flat = |net: &mut Builder, x: String| {
+        let flat = net.node("Flatten", "/Flatten", &[&x], vec![]);
+        net.gemm("/fc", &flat, 8 * 25, 3)
+    };
+    assert_eq!(
+        verdict_on_a(2, flat),
+        "a: ; it changes channels and resolution: N×4×9×9 into N×8×5×5; no pool beside it nor the next layer, `/fc/Gemm`, can \
+         take over its stride"
+    );
+    assert_eq!(
+        verdict_on_a(2, |net, x| net.conv("/b", &x, [8, 4], 3, 1, 1)),
+        "a: ShrinkChain; it changes channels and resolution: N×4×9×9 into N×8×5×5"
+    );
+}
+
+#[test]
+fn a_layer_that_costs_less_than_the_next_would_grow_stays() {
+    let mut net = Builder::new(1);
+    let x = net.input("input", &[3, 8, 8]);
+    let x = net.conv("/stem", &x, [3, 16], 3, 1, 1);
+    let x = net.conv("/a", &x, [16, 4], 1, 1, 1);
+    let x = net.conv("/b", &x, [4, 4], 3, 1, 1);
+    net.output(&x);
+    assert_eq!(
+        verdicts(&net.build())[1],
+        "a: ; it changes channels: N×16×8×8 into N×4×8×8; without it the next layer would cost more than it does"
+    );
+}
+
+#[test]
+fn a_weight_that_a_caller_may_replace_is_not_rewritten() {
+    let mut net = Builder::new(1);
+    let x = net.input("input", &[3, 8, 8]);
+    let x = net.conv("/stem", &x, [3, 4], 3, 1, 1);
+    let x = net.conv("/a", &x, [4, 8], 3, 1, 1);
+    let weight = net.random("b.weight", &[4, 8, 1, 1], 1.0);
+    net.default_input("b.weight", &[4, 8, 1, 1]);
+    let x = net.node("Conv", "/b/Conv", &[&x, &weight], vec![]);
+    net.output(&x);
+    assert_eq!(
+        verdicts(&net.build())[1],
+        "a: ; it changes channels: N×4×8×8 into N×8×8×8; the next layer, `/b/Conv`, cannot take other channels: `b.weight` is a \
+         graph input, which a caller may replace"
+    );
 }
 
 #[test]
