@@ -1,6 +1,7 @@
 //! Tests of the command as a user meets it, one binary: what goes in, and what comes out on which stream.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod channels;
 mod eval;
 mod finetune;
 mod images;
