@@ -93,6 +93,10 @@ pub(crate) enum Command {
 pub(crate) struct InspectArgs {
     /// ONNX file
     pub(crate) model: PathBuf,
+    /// Also list what lies in these layers and blocks, and what holds several of them (`layer1`), each indented below what
+    /// holds it; `prune --remove` takes all these names
+    #[arg(long)]
+    pub(crate) tree: bool,
     #[command(flatten)]
     pub(crate) shapes: ShapeArgs,
 }
@@ -226,7 +230,8 @@ pub(crate) struct TargetArgs {
     /// The K least important layers
     #[arg(long, value_name = "K")]
     pub(crate) layers: Option<usize>,
-    /// These layers, by name or glob; several with commas or by repeating
+    /// These layers, by any name of `inspect --tree`, or by a glob over those of `inspect`; several with commas or by
+    /// repeating. What lies in another one goes with it
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     pub(crate) remove: Vec<String>,
     /// The least important layers, one after the other, until the measured latency is this much lower

@@ -41,6 +41,19 @@ fn layers_of_a_chain_are_listed_with_cost_and_verdict() {
 }
 
 #[test]
+fn the_tree_shows_what_lies_in_blocks_and_what_holds_them() {
+    let place = Place::with(&nets::residual());
+    assert_snapshot!(place.run("inspect net.onnx --tree"), @r#"
+    "#);
+    let json = place.ok("inspect net.onnx --tree --format json").json();
+    let stage = json["units"].as_array().unwrap().iter().find(|unit| unit["name"] == "layer1").unwrap();
+    assert_eq!((&stage["kind"], &stage["scored"], &stage["exact"]), (&"stage".into(), &false.into(), &true.into()));
+    let block = &stage["children"][0];
+    assert_eq!((&block["name"], &block["scored"]), (&"layer1.0".into(), &true.into()));
+    assert_eq!(block["children"][1]["name"], "layer1.0.conv2");
+}
+
+#[test]
 fn inverted_residuals_are_named_after_their_modules() {
     let json =
         Place::with(&mobilenet_v2(1, 8, &[(8, 1), (16, 2), (16, 1)])).ok("inspect net.onnx --format json").json();

@@ -81,10 +81,29 @@ fn a_layer_of_a_chain_goes_with_a_note_that_it_is_not_exact() {
 fn a_layer_that_changes_channels_goes_when_shrinking_is_allowed() {
     let place = Place::with(&nets::chain());
     assert_snapshot!(place.run("prune net.onnx --remove features.3 --shrink-chains -o pruned.onnx"), @r#"
+    exit status: 0
+    ----- stdout
+    removed 1 layer:
+      features.3 (shrunk: the next layer reads its input, by a weight composed of both)
+    parameters: 4.4 k → 2.1 k (-52.8 %)
+    MACs: 106.0 k → 69.2 k (-34.8 %)
+    written: pruned.onnx
+    its accuracy has changed: `recalibrate` or `finetune` it, then `eval`
     "#);
     let json = place.ok("prune net.onnx --remove features.3 --shrink-chains -o pruned.onnx --format json").json();
     assert_eq!(json["plan"]["removed"], json!([{ "unit": "features.3", "way": "shrink-chain" }]));
     assert_eq!(json["plan"]["after"], place.ok("inspect pruned.onnx --format json").json()["total"]);
+}
+
+#[test]
+fn any_name_of_the_tree_can_go_and_takes_along_what_lies_in_it() {
+    let place = Place::with(&nets::residual());
+    let done = place.ok("prune net.onnx --remove layer1,layer1.0,layer2.1.conv2 -o pruned.onnx --format json");
+    assert_eq!(removed(&done), ["layer1", "layer2.1.conv2"]);
+    assert_eq!(done.stderr, "`layer1.0` goes with what holds it\n");
+    assert_eq!(layers(&place, "pruned.onnx"), ["conv1", "layer2.0", "layer2.1", "fc"]);
+    assert_snapshot!(place.run("prune net.onnx --remove layer2.1.conv1,layer2.1.conv2 -o pruned.onnx"), @r#"
+    "#);
 }
 
 #[test]
