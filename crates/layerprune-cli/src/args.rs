@@ -95,6 +95,10 @@ pub(crate) enum Command {
 pub(crate) struct InspectArgs {
     /// ONNX file
     pub(crate) model: PathBuf,
+    /// Also list what lies in these layers and blocks, and what holds several of them (`layer1`), each indented below what
+    /// holds it; `prune --remove` takes all these names
+    #[arg(long)]
+    pub(crate) tree: bool,
     /// List channel groups instead: which filters can go, with which others, and why the rest cannot
     #[arg(long)]
     pub(crate) channels: bool,
@@ -282,7 +286,8 @@ pub(crate) struct TargetArgs {
     /// All channels that provably do nothing (zero filter, bias and shift, or read by nobody): changes no output
     #[arg(long)]
     pub(crate) dead_channels: bool,
-    /// These layers, by name or glob; several with commas or by repeating
+    /// These layers, by any name of `inspect --tree`, or by a glob over those of `inspect`; several with commas or by
+    /// repeating. What lies in another one goes with it
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     pub(crate) remove: Vec<String>,
     /// The least important layers, one after the other, until the measured latency is this much lower

@@ -14,15 +14,25 @@ pub fn mask(model: &Model, units: &Units, plan: &Plan) -> Model {
     let mut masked = model.clone();
     for planned in &plan.removed {
         let unit = units.named(&planned.unit).expect("the plan was made from these units");
-        match unit.kind {
-            Kind::Block => zero_branch(&mut masked, unit),
-            Kind::Layer => {
-                assert_eq!(planned.way, Way::Bypass);
-                pass_through(&mut masked, unit);
+        switch_off(&mut masked, units, unit, planned.way);
+    }
+    masked
+}
+
+fn switch_off(masked: &mut Model, units: &Units, unit: &Unit, way: Way) {
+    match unit.kind {
+        Kind::Block => zero_branch(masked, unit),
+        Kind::Layer => {
+            assert_eq!(way, Way::Bypass);
+            pass_through(masked, unit);
+        }
+        Kind::Stage => {
+            let inside = |part: &&Unit| part.nodes.iter().all(|id| unit.nodes.contains(id));
+            for part in units.units.iter().filter(inside) {
+                switch_off(masked, units, part, Way::Bypass);
             }
         }
     }
-    masked
 }
 
 /// Zeroes the scale and shift of the batch norm that ends the branch, or the weights of the convolution that does.

@@ -1,5 +1,6 @@
 use anyhow::Result;
-use layerprune::analysis::{ChannelTable, Channels, UnitRow, UnitTable, Units, Way};
+use layerprune::analysis::{ChannelTable, Channels, Outside, TreeRow, UnitRow, UnitTable, UnitTree, Units, Way};
+use layerprune::cost::Cost;
 use layerprune::onnx::Model;
 use serde::Serialize;
 
@@ -19,9 +20,12 @@ pub(crate) fn run(args: &InspectArgs, global: &Global) -> Result<()> {
             None => print(global, &channels.rows(&units.costs), channels_text),
         };
     }
-    let rows = units.rows(&model.graph);
-    print(global, &rows, text)?;
-    if rows.units.is_empty() {
+    if args.tree {
+        print(global, &units.tree(&model.graph), tree_text)?;
+    } else {
+        print(global, &units.rows(&model.graph), text)?;
+    }
+    if units.units.is_empty() {
         return Err(CannotBeDone("the model holds no layer that this program knows".to_owned()).into());
     }
     Ok(())
@@ -92,18 +96,38 @@ fn channels_text(channels: &ChannelTable) -> String {
     text
 }
 
+const HEAD: [(&str, Align); 6] = [
+    ("layer", Align::Left),
+    ("kind", Align::Left),
+    ("output", Align::Left),
+    ("parameters", Align::Right),
+    ("MACs", Align::Right),
+    ("removable", Align::Left),
+];
+
+fn tree_text(tree: &UnitTree) -> String {
+    fn add(rows: &mut Vec<Vec<String>>, children: &[TreeRow], depth: usize, total: &Cost) {
+        for child in children {
+            let mut cells = row(&child.unit, total.macs);
+            cells[0].insert_str(0, &"  ".repeat(depth));
+            rows.push(cells);
+            add(rows, &child.children, depth + 1, total);
+        }
+    }
+    let mut rows = Vec::new();
+    add(&mut rows, &tree.units, 0, &tree.total);
+    let mut text = table(&HEAD, &rows);
+    text.push_str(
+        "\n\nWhat is indented lies in what stands above it. `prune --remove NAME` takes any of these names.\n",
+    );
+    push_rest(&mut text, &tree.outside, &tree.barriers);
+    text
+}
+
 fn text(table_of: &UnitTable) -> String {
-    let head = [
-        ("layer", Align::Left),
-        ("kind", Align::Left),
-        ("output", Align::Left),
-        ("parameters", Align::Right),
-        ("MACs", Align::Right),
-        ("removable", Align::Left),
-    ];
     let total_macs = table_of.total.macs;
     let rows: Vec<Vec<String>> = table_of.units.iter().map(|unit| row(unit, total_macs)).collect();
-    let mut text = table(&head, &rows);
+    let mut text = table(&HEAD, &rows);
     let macs = total_macs.map_or_else(|| "unknown".to_owned(), count);
     let removable = table_of.units.iter().filter(|unit| unit.ways.contains(&Way::Bypass)).count();
     let first = |way: Way| table_of.units.iter().filter(|unit| unit.ways.first() == Some(&way)).count();
@@ -115,23 +139,28 @@ fn text(table_of: &UnitTable) -> String {
         table_of.units.len(),
         count(table_of.total.parameters),
     ));
-    if !table_of.outside.is_empty() {
+    push_rest(&mut text, &table_of.outside, &table_of.barriers);
+    text
+}
+
+/// Adds what is in no unit, with the reasons.
+fn push_rest(text: &mut String, outside: &[Outside], barriers: &[Outside]) {
+    if !outside.is_empty() {
         text.push_str("\nWeights in no layer of their own:\n");
-        for outside in &table_of.outside {
+        for outside in outside {
             text.push_str(&format!("  {}: {}\n", outside.node, outside.reason));
         }
     }
-    if !table_of.barriers.is_empty() {
-        text.push_str(&format!("\n{} nodes that no rule can follow (barriers):\n", table_of.barriers.len()));
+    if !barriers.is_empty() {
+        text.push_str(&format!("\n{} nodes that no rule can follow (barriers):\n", barriers.len()));
         let shown = 20;
-        for barrier in table_of.barriers.iter().take(shown) {
+        for barrier in barriers.iter().take(shown) {
             text.push_str(&format!("  {}: {}\n", barrier.node, barrier.reason));
         }
-        if table_of.barriers.len() > shown {
-            text.push_str(&format!("  … and {} more (`--format json` has all)\n", table_of.barriers.len() - shown));
+        if barriers.len() > shown {
+            text.push_str(&format!("  … and {} more (`--format json` has all)\n", barriers.len() - shown));
         }
     }
-    text
 }
 
 fn row(unit: &UnitRow, total: Option<u64>) -> Vec<String> {

@@ -109,15 +109,21 @@ fn plan_layers(
             return Ok((recount(model, units, plan)?, None));
         }
         recovery::by_way(&mut plan, units, fitted)?;
-        if let Some(planned) = plan.removed.iter().find(|planned| constraints.protected.contains(&planned.unit)) {
-            let (name, reason) = (planned.unit.clone(), "it is protected".to_owned());
-            return Err(PlanError::Fixed { name, reason }.into());
+        for planned in &plan.removed {
+            let protection = units.named(&planned.unit).and_then(|unit| constraints.protection(units, unit));
+            if let Some(reason) = protection {
+                return Err(PlanError::Fixed { name: planned.unit.clone(), reason }.into());
+            }
         }
         let counted = plan::of(units, plan.criterion.as_deref(), plan.target.clone(), plan.removed.clone());
         (Plan { model: plan.model, ..counted }, None)
     } else if !args.what.remove.is_empty() {
         let names = expand(units, &args.what.remove, &constraints)?;
-        (plan::named(units, &names, &constraints)?, None)
+        let plan = plan::named(units, &names, &constraints)?;
+        for inner in names.iter().filter(|name| plan.removed.iter().all(|planned| planned.unit != **name)) {
+            progress::note(global, &format!("`{inner}` goes with what holds it"));
+        }
+        (plan, None)
     } else {
         let scores = scores(args, model, units, data, global)?;
         match (args.what.layers, args.what.latency_reduction) {

@@ -110,6 +110,7 @@ fn what_holds_a_layer_is_shown() {
     assert_snapshot!(place.run("inspect net.onnx --why layer1.0.conv1"), @"
     exit status: 0
     ----- stdout
+    what keeps `layer1.0.conv1` from being removed: nothing: it can be bypassed
     nothing holds its channels: each can go
     ");
     assert_snapshot!(place.run("inspect net.onnx --why nothing"), @"
@@ -149,5 +150,10 @@ fn a_model_checks_itself() {
     assert_eq!((json["rounds"].as_u64(), json["groups"].as_u64()), (Some(3), Some(6)));
     assert!(json["removed"].as_u64().unwrap() > 0 && json["worst"].as_f64().unwrap() <= 1e-3);
     place.add("none.onnx", &nets::without_layers());
-    assert_snapshot!(place.run("selfcheck none.onnx"), @"");
+    assert_snapshot!(place.run("selfcheck none.onnx"), @"
+    exit status: 1
+    ----- stderr
+    error: nothing to check
+      because: the model has no channel that could be removed
+    ");
 }

@@ -96,6 +96,21 @@ fn a_layer_that_changes_channels_goes_when_shrinking_is_allowed() {
 }
 
 #[test]
+fn any_name_of_the_tree_can_go_and_takes_along_what_lies_in_it() {
+    let place = Place::with(&nets::residual());
+    let done = place.ok("prune net.onnx --remove layer1,layer1.0,layer2.1.conv2 -o pruned.onnx --format json");
+    assert_eq!(removed(&done), ["layer1", "layer2.1.conv2"]);
+    assert_eq!(done.stderr, "`layer1.0` goes with what holds it\n");
+    assert_eq!(layers(&place, "pruned.onnx"), ["conv1", "layer2.0", "layer2.1", "fc"]);
+    assert_snapshot!(place.run("prune net.onnx --remove layer2.1.conv1,layer2.1.conv2 -o pruned.onnx"), @"
+    exit status: 1
+    ----- stderr
+    error: `layer2.1.conv1` and `layer2.1.conv2` cannot go together: they are the whole branch of `layer2.1`, which can only go as one
+    hint: leave one of them out
+    ");
+}
+
+#[test]
 fn a_glob_takes_what_can_go() {
     let place = Place::with(&nets::residual());
     let done = place.ok("prune net.onnx --remove layer* -o pruned.onnx --format json");

@@ -70,7 +70,7 @@ fn the_flags_of_each_verb_are_these() {
         all.push_str(&format!("{verb}: {}\n", own.collect::<Vec<_>>().join(" | ")));
     }
     assert_snapshot!(all, @"
-    inspect: <MODEL> | --channels | --why <NAME> | --input-shape <[NAME=]SIZES>
+    inspect: <MODEL> | --tree | --channels | --why <NAME> | --input-shape <[NAME=]SIZES>
     score: <MODEL> | --criterion <CRITERION> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW> | --gray-to-rgb | --held-out <SHARE> | --samples <N> | --embedding <N> | --input-shape <[NAME=]SIZES> | -o, --output <FILE>
     prune: <MODEL> | -o, --output <FILE> | --layers <K> | --filters <P%> | --dead-channels | --remove <NAME> | --latency-reduction <P%> | --plan <FILE> | --criterion <CRITERION> | --scores <FILE> | --scope <SCOPE> | --floor <P%> | --round-to <N> | --protect <GLOB> | --only <GLOB> | --drop-branches | --shrink-chains | --dry-run | --save-plan <FILE> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW> | --gray-to-rgb | --held-out <SHARE> | --samples <N> | --embedding <N> | --input-shape <[NAME=]SIZES> | --batch <N> | --recover <STEP> | --recover-samples <N>
     train: <MODEL> | -o, --output <FILE> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW> | --gray-to-rgb | --held-out <SHARE> | --epochs <N> | --batch-size <N> | --learning-rate <LEARNING_RATE> | --momentum <MOMENTUM> | --weight-decay <WEIGHT_DECAY> | --schedule <SCHEDULE> | --warm-up <EPOCHS> | --nesterov | --pad-crop <N> | --flip | --restart

@@ -15,6 +15,8 @@ use crate::shapes::Shapes;
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) units: Vec<Unit>,
+    /// What lies in units, and blocks that hold others.
+    pub(super) nested: Vec<Unit>,
     /// Nodes of blocks: in a branch, a shortcut or the Add.
     pub(super) covered: BTreeSet<NodeId>,
     pub(super) outside: Vec<(NodeId, String)>,
@@ -31,13 +33,14 @@ struct Fork {
     shortcut_nodes: BTreeSet<NodeId>,
 }
 
-/// Finds the innermost residual blocks: one that holds another is left to be found through its parts.
+/// Finds the residual blocks. The innermost are units; one that holds another is nested.
 pub(super) fn find(graph: &Graph, shapes: &Shapes, flow: &Flow) -> Found {
     let forks: Vec<Fork> = graph.nodes().filter_map(|(id, _)| fork(graph, flow, id)).collect();
     let adds: BTreeSet<NodeId> = forks.iter().map(|fork| fork.add).collect();
     let mut found = Found::default();
     for fork in &forks {
         if fork.branch_nodes.iter().chain(&fork.shortcut_nodes).any(|id| adds.contains(id)) {
+            found.nested.push(unit(graph, shapes, flow, fork));
             continue;
         }
         let unit = unit(graph, shapes, flow, fork);
@@ -127,6 +130,7 @@ fn unit(graph: &Graph, shapes: &Shapes, flow: &Flow, fork: &Fork) -> Unit {
         branch: Some(fork.branch),
         scored: scored(graph, flow, fork),
         nodes,
+        position: 0,
         tapped: true,
         removals,
         reason,
@@ -165,12 +169,22 @@ fn obstacle(graph: &Graph, flow: &Flow, fork: &Fork, sum: ValueId) -> Option<Str
     if let Some(&id) = fork.branch_nodes.iter().chain([&fork.add]).find(|&&id| flow.is_barrier(id)) {
         return Some(format!("it holds `{}`, which is a barrier", graph.label(id)));
     }
-    for &id in &fork.branch_nodes {
-        for &value in graph.node(id).outputs().iter().flatten() {
+    leak(graph, flow, &fork.branch_nodes, |node| fork.branch_nodes.contains(&node) || node == fork.add, None)
+}
+
+/// How something other than `except` gets out of `nodes` to what is not `inside`.
+pub(super) fn leak(
+    graph: &Graph,
+    flow: &Flow,
+    nodes: &BTreeSet<NodeId>,
+    inside: impl Fn(NodeId) -> bool,
+    except: Option<ValueId>,
+) -> Option<String> {
+    for &id in nodes {
+        for &value in graph.node(id).outputs().iter().flatten().filter(|&&value| Some(value) != except) {
             if graph.is_output(value) {
                 return Some(format!("`{}` inside it is a graph output", graph.value_name(value)));
             }
-            let inside = |node| fork.branch_nodes.contains(&node) || node == fork.add;
             if let Some(reader) = flow.uses.consumers(value).iter().find(|reader| !inside(reader.node)) {
                 return Some(format!(
                     "`{}` inside it is also read outside, by `{}`",

@@ -24,11 +24,12 @@ pub(crate) fn weight(graph: &Graph, shapes: &Shapes, id: NodeId) -> Option<(usiz
     [1, 0].into_iter().find_map(|position| stored(position).map(|value| (position, value)))
 }
 
-/// Finds the layers outside of blocks.
+/// Finds the layers: those outside of blocks are units, those inside nested.
 pub(super) fn find(graph: &Graph, shapes: &Shapes, flow: &Flow, found: &mut Found) {
     let mut taken: BTreeSet<NodeId> = BTreeSet::new();
     for (id, node) in graph.nodes() {
-        if found.covered.contains(&id) || taken.contains(&id) {
+        let covered = found.covered.contains(&id);
+        if taken.contains(&id) || (covered && (flow.is_barrier(id) || !holds_weights(graph, flow, id))) {
             continue;
         }
         if let Some(reason) = shapes.barriers().get(&id) {
@@ -43,7 +44,8 @@ pub(super) fn find(graph: &Graph, shapes: &Shapes, flow: &Flow, found: &mut Foun
         if holds_weights(graph, flow, id) {
             let unit = layer(graph, shapes, flow, id);
             taken.extend(&unit.nodes);
-            found.units.push(unit);
+            let level = if covered { &mut found.nested } else { &mut found.units };
+            level.push(unit);
         } else {
             found.outside.push((id, "both of its factors depend on the model's input".to_owned()));
         }
@@ -100,6 +102,7 @@ fn layer(graph: &Graph, shapes: &Shapes, flow: &Flow, first: NodeId) -> Unit {
         name: String::new(),
         kind: Kind::Layer,
         nodes,
+        position: 0,
         entry,
         exit,
         branch: None,
@@ -118,7 +121,7 @@ fn layer(graph: &Graph, shapes: &Shapes, flow: &Flow, first: NodeId) -> Unit {
 }
 
 /// Why a layer that is all there is on one side of a sum stays: the sum would count its entry as the other side does.
-fn whole_arm(graph: &Graph, flow: &Flow, entry: ValueId, exit: ValueId) -> Option<String> {
+pub(super) fn whole_arm(graph: &Graph, flow: &Flow, entry: ValueId, exit: ValueId) -> Option<String> {
     let adds = flow.uses.consumers(exit).iter().filter(|reader| flow.role(reader.node) == Some(Role::Add));
     let sum = adds.map(|reader| reader.node).find(|&add| flow.gate(add) == Some(entry))?;
     Some(format!("it is one whole side of the sum `{}`, which would count its entry instead", graph.label(sum)))

@@ -11,6 +11,8 @@ mod flow;
 mod naming;
 mod path;
 mod shrink;
+mod stage;
+mod tree;
 
 mod sizes;
 mod why;
@@ -31,6 +33,7 @@ pub use filters::{Filters, batch_norm_behind, filters_of, sums_of_filters};
 use flow::Flow;
 pub use path::Next;
 pub use shrink::{Shrink, WindowChange};
+pub use tree::{TREE_SCHEMA, TreeRow, UnitTree};
 
 /// Version of the JSON form of [`Units`].
 pub const UNITS_SCHEMA: u32 = 1;
@@ -44,6 +47,8 @@ pub enum Kind {
     /// A weighted node of a plain chain with its norm and activation; a depthwise convolution includes the pointwise
     /// one behind it.
     Layer,
+    /// Blocks or layers one behind the other that share the first parts of their names, taken as one.
+    Stage,
 }
 
 /// How a unit can be removed.
@@ -97,6 +102,8 @@ pub struct Unit {
     pub kind: Kind,
     /// All its nodes, in graph order.
     pub nodes: Vec<NodeId>,
+    /// Where the first of them stands in the graph's order.
+    pub position: usize,
     /// The value that it reads.
     pub entry: ValueId,
     /// The value that it gives.
@@ -166,8 +173,10 @@ impl Unit {
 pub struct Units {
     /// The model they were found in.
     pub model: ModelDigest,
-    /// Units in forward order.
+    /// Units in forward order: the level that is scored and chosen among by number.
     pub units: Vec<Unit>,
+    /// What lies in these, and what holds several of them, in forward order; these too can be removed by name.
+    pub nested: Vec<Unit>,
     /// Weighted nodes in no unit, with the reason.
     pub outside: Vec<(NodeId, String)>,
     /// Types, shapes and barriers of the model.
@@ -189,12 +198,18 @@ impl Units {
         let mut found = blocks::find(graph, &shapes, &flow);
         let has_blocks = !found.units.is_empty();
         chain::find(graph, &shapes, &flow, &mut found);
-        let mut units = found.units;
+        let (mut units, mut nested) = (found.units, found.nested);
+        let mut taken = BTreeSet::new();
         units.sort_by_key(|unit| unit.nodes.first().map(|&id| flow.position(id)));
-        naming::name(graph, &mut units);
+        naming::name(graph, &mut units, &mut taken);
+        nested.extend(stage::find(graph, &shapes, &flow, &units));
+        nested.sort_by_key(|unit| unit.nodes.first().map(|&id| flow.position(id)));
+        naming::name(graph, &mut nested, &mut taken);
+        nested.iter_mut().for_each(|unit| unit.tapped = false);
         let stem_ends = |unit: &Unit| has_blocks && graph.inputs().iter().any(|port| port.value == unit.entry);
         let trunk = flow.trunk(graph);
-        for unit in &mut units {
+        for unit in units.iter_mut().chain(&mut nested) {
+            unit.position = unit.nodes.first().map_or(0, |&id| flow.position(id));
             unit.tapped &= !stem_ends(unit) && trunk.contains(&unit.exit);
             unit.gone = gone_nodes(graph, &flow, unit);
             unit.cost = costs.of(&unit.gone);
@@ -203,7 +218,7 @@ impl Units {
             unit.entry_shape = shapes.fact(unit.entry).shape_text();
             unit.exit_shape = shapes.fact(unit.exit).shape_text();
         }
-        Ok(Self { model: model.digest(), units, outside: found.outside, shapes, costs })
+        Ok(Self { model: model.digest(), units, nested, outside: found.outside, shapes, costs })
     }
 
     /// The unit called `name`.
@@ -212,14 +227,9 @@ impl Units {
         self.all().find(|unit| unit.name == name)
     }
 
-    /// All units, in forward order.
+    /// All units, those that are scored first.
     pub fn all(&self) -> impl Iterator<Item = &Unit> {
-        self.units.iter()
-    }
-
-    /// Where the unit stands in forward order.
-    pub(crate) fn place(&self, unit: &Unit) -> Option<usize> {
-        self.all().position(|other| other.name == unit.name)
+        self.units.iter().chain(&self.nested)
     }
 
     /// The JSON form: what `inspect --format json` prints.

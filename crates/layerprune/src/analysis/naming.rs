@@ -6,14 +6,15 @@ use super::{Kind, Unit};
 use crate::graph::{Graph, NodeId};
 
 /// Gives every unit a name that is unique in the model.
-pub(super) fn name(graph: &Graph, units: &mut [Unit]) {
-    let mut taken: BTreeSet<String> = BTreeSet::new();
+/// Names in `taken` are of others; those given are added.
+pub(super) fn name(graph: &Graph, units: &mut [Unit], taken: &mut BTreeSet<String>) {
     for unit in units {
         let name = match unit.kind {
             Kind::Block => block_name(graph, unit),
             Kind::Layer => layer_name(graph, unit.nodes[0]),
+            Kind::Stage => unit.name.clone(),
         };
-        unit.name = unique(&name, &mut taken);
+        unit.name = unique(&name, taken);
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Graph, Node, NodeId, Port, Value, ValueId};
-use crate::proto::tensor_shape_proto::dimension;
-use crate::proto::{AttributeProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
+use crate::proto::tensor_shape_proto::{Dimension, dimension};
+use crate::proto::{AttributeProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto};
 
 impl Graph {
     /// Makes every node that reads `from` read `to` instead. Graph outputs and subgraphs keep reading `from`.
@@ -149,6 +149,26 @@ impl Graph {
                 *number = size as i64;
             }
         }
+    }
+
+    /// Makes initializer `value` a graph input as well, of its own type; nothing where it is one or no initializer.
+    pub fn declare_initializer(&mut self, value: ValueId) {
+        let Some(stored) = self.initializer(value).filter(|_| self.inputs.iter().all(|port| port.value != value))
+        else {
+            return;
+        };
+        let dim = |&size: &i64| Dimension { value: Some(dimension::Value::DimValue(size)), ..Default::default() };
+        let tensor = type_proto::Tensor {
+            elem_type: stored.data_type,
+            shape: Some(TensorShapeProto { dim: stored.dims.iter().map(dim).collect() }),
+        };
+        let declared = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
+        let info = ValueInfoProto {
+            name: Some(self.value_name(value).to_owned()),
+            r#type: Some(declared),
+            ..Default::default()
+        };
+        self.inputs.push(Port { value, info });
     }
 
     /// Replaces the declared type of graph input `value`.

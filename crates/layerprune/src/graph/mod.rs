@@ -201,6 +201,12 @@ impl Graph {
         self.values[id.index()].initializer.as_ref()
     }
 
+    /// Whether `id` is a value of this graph that is an initializer.
+    #[must_use]
+    pub fn holds_initializer(&self, id: ValueId) -> bool {
+        self.values.get(id.index()).is_some_and(|value| value.initializer.is_some())
+    }
+
     /// Nodes in the order of the file, which is topological in a valid graph.
     pub fn nodes(&self) -> impl DoubleEndedIterator<Item = (NodeId, &Node)> + Clone {
         self.order.iter().map(|&id| (id, self.node(id)))

@@ -154,8 +154,15 @@ impl Model {
     }
 
     /// The same model with another graph.
+    ///
+    /// Before IR version 4 every initializer is also a graph input: those that are new are declared as such.
     #[must_use]
-    pub fn with_graph(&self, graph: Graph) -> Self {
+    pub fn with_graph(&self, mut graph: Graph) -> Self {
+        if self.rest.ir_version() < 4 {
+            let new: Vec<_> =
+                graph.initializers().iter().copied().filter(|&value| !self.graph.holds_initializer(value)).collect();
+            new.into_iter().for_each(|value| graph.declare_initializer(value));
+        }
         Self { graph, rest: self.rest.clone(), external: self.external.clone() }
     }
 }

@@ -7,7 +7,7 @@
 //! | [SpaceToDepth](https://onnx.ai/onnx/operators/onnx__SpaceToDepth.html) | 1, 13 |
 
 use super::couple::{self, Coupler, DATA, RESULT};
-use super::{Call, Dim, Fact, OpRule, Reason, Role, attribute, axes, level, no_macs, sign};
+use super::{Call, Dim, Fact, OpRule, Reason, Role, attribute, axes, fact, level, no_macs, sign};
 
 const ARRANGE: OpRule = OpRule {
     op_type: "",
@@ -61,8 +61,12 @@ fn transpose(call: &Call<'_>) -> Result<Vec<Fact>, Reason> {
         return Ok(vec![Fact::new(data.data_type, rank.map(|rank| vec![Dim::Unknown; rank]))]);
     };
     let order = permutation(call, dims.len())?;
-    let shape = order.iter().map(|&axis| dims[axis].clone()).collect();
-    let content = if dims.len() <= 1 { data.content.clone() } else { None };
+    let shape: Vec<Dim> = order.iter().map(|&axis| dims[axis].clone()).collect();
+    let content = fact::picked(data.content.as_deref(), dims, &shape, |index| {
+        let mut from = vec![0; index.len()];
+        order.iter().zip(index).for_each(|(&axis, &at)| from[axis] = at);
+        Some(from)
+    });
     Ok(vec![Fact { data_type: data.data_type, shape: Some(shape), content, stored: None }])
 }
 

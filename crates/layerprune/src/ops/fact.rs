@@ -103,6 +103,34 @@ impl From<&Element> for Dim {
     }
 }
 
+/// The elements of a tensor of sizes `output` that picks from one of sizes `dims`: `from` gives for an index of the one
+/// that of the other. `None` where a size is not known or an index lies outside.
+pub(crate) fn picked(
+    content: Option<&[Element]>,
+    dims: &[Dim],
+    output: &[Dim],
+    from: impl Fn(&[usize]) -> Option<Vec<usize>>,
+) -> Option<Vec<Element>> {
+    let sizes = |dims: &[Dim]| dims.iter().map(Dim::known).collect::<Option<Vec<usize>>>();
+    let (content, dims, output) = (content?, sizes(dims)?, sizes(output)?);
+    let count = output.iter().try_fold(1_usize, |product, &size| product.checked_mul(size))?;
+    if count > LARGEST_CONTENT {
+        return None;
+    }
+    let element = |mut place: usize| {
+        let mut index = vec![0; output.len()];
+        for (axis, &size) in output.iter().enumerate().rev() {
+            index[axis] = place % size;
+            place /= size;
+        }
+        let source = from(&index)?;
+        let place =
+            source.iter().zip(&dims).try_fold(0, |place, (&at, &size)| (at < size).then_some(place * size + at))?;
+        content.get(place).cloned()
+    };
+    (0..count).map(element).collect()
+}
+
 impl Fact {
     /// A value of this type and shape, its elements unknown.
     #[must_use]

@@ -6,7 +6,7 @@
 //! | [Gather](https://onnx.ai/onnx/operators/onnx__Gather.html) | 1; 11: negative axis and indices |
 
 use super::couple::{Adjustment, Coupler, Cut as Kept, DATA, End, Map, RESULT, Relation};
-use super::{Call, Dim, Element, Fact, OpRule, Reason, Role, attribute, axes, level, no_macs, sign};
+use super::{Call, Dim, Element, Fact, OpRule, Reason, Role, attribute, axes, fact, level, no_macs, sign};
 
 /// Elements at computed or stored indices along an axis.
 pub static GATHER: OpRule = OpRule {
@@ -141,15 +141,15 @@ fn slice(call: &Call<'_>) -> Result<Vec<Fact>, Reason> {
     for cut in &cuts {
         shape[cut.axis] = cut.dim(&dims[cut.axis]);
     }
-    let content = match (&data.content, &cuts[..]) {
-        (Some(content), [cut]) if dims.len() == 1 => cut.taken(content.len()).and_then(|(start, step, count)| {
-            let place =
-                |index: usize| start.checked_add_signed(isize::try_from(step).ok()?.checked_mul(index as isize)?);
-            (0..count).map(|index| content.get(place(index)?).cloned()).collect()
-        }),
-        (Some(content), []) => Some(content.clone()),
-        _ => None,
-    };
+    let content = fact::picked(data.content.as_deref(), dims, &shape, |index| {
+        let mut from = index.to_vec();
+        for cut in &cuts {
+            let (start, step, _) = cut.taken(dims[cut.axis].known()?)?;
+            let along = isize::try_from(step).ok()?.checked_mul(isize::try_from(index[cut.axis]).ok()?)?;
+            from[cut.axis] = start.checked_add_signed(along)?;
+        }
+        Some(from)
+    });
     Ok(vec![Fact { data_type: data.data_type, shape: Some(shape), content, stored: None }])
 }
 

@@ -69,6 +69,20 @@ impl Constraints {
         Self { ways: BTreeSet::from([Way::Bypass]), protected: BTreeSet::new() }
     }
 
+    /// Why the unit must stay, where it must: it is protected, or a part of it is, or what holds it.
+    #[must_use]
+    pub fn protection(&self, units: &Units, unit: &Unit) -> Option<String> {
+        if self.protected.contains(&unit.name) {
+            return Some("it is protected".to_owned());
+        }
+        let shares = |other: &&Unit| other.nodes.iter().any(|id| unit.nodes.contains(id));
+        let protected = self.protected.iter().filter_map(|name| units.named(name));
+        protected
+            .into_iter()
+            .find(shares)
+            .map(|other| format!("`{}`, which it shares nodes with, is protected", other.name))
+    }
+
     fn permits(&self, unit: &Unit) -> bool {
         unit.removal(&self.ways).is_some() && !self.protected.contains(&unit.name)
     }
@@ -189,8 +203,8 @@ pub fn named(units: &Units, names: &[String], constraints: &Constraints) -> Resu
             .named(name)
             .ok_or_else(|| PlanError::NoSuchUnit { name: name.clone(), nearest: nearest(units, name) })?;
         let fixed = |reason: String| PlanError::Fixed { name: name.clone(), reason };
-        if constraints.protected.contains(name) {
-            return Err(fixed("it is protected".to_owned()));
+        if let Some(reason) = constraints.protection(units, unit) {
+            return Err(fixed(reason));
         }
         let removal = unit.removal(&constraints.ways).ok_or_else(|| {
             if let Some(way) = constraints.ways.iter().copied().find(|way| way.is_fitted()) {
@@ -232,7 +246,7 @@ pub fn of(units: &Units, criterion: Option<&str>, target: String, removed: Vec<P
 
 /// The name that was probably meant: at most half of its letters differ.
 fn nearest(units: &Units, name: &str) -> Option<String> {
-    let known = units.units.iter().map(|unit| (distance(&unit.name, name), &unit.name));
+    let known = units.all().map(|unit| (distance(&unit.name, name), &unit.name));
     known.min().filter(|(edits, known)| 2 * edits <= known.chars().count()).map(|(_, known)| known.clone())
 }
 

@@ -96,7 +96,7 @@ pub(super) fn cost(units: &Units, removed: &[PlannedRemoval]) -> Cost {
         found.iter().flat_map(|(unit, removal)| unit.gone_by(removal.way).iter().copied()).collect();
     let mut shrunk: Vec<(&Unit, Next)> =
         found.iter().filter_map(|(unit, removal)| Some((*unit, target(&found, unit, removal).ok()?))).collect();
-    shrunk.sort_by_key(|(unit, _)| units.place(unit));
+    shrunk.sort_by_key(|(unit, _)| unit.position);
     let mut resized: Vec<Resized> = Vec::new();
     for (unit, next) in shrunk {
         let Some(shrink) = &unit.shrink else { continue };

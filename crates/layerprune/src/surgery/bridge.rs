@@ -72,7 +72,9 @@ impl Bridged {
 pub(super) fn insert(graph: &mut Graph, units: &Units, plan: &Plan) -> Vec<Bridged> {
     let ways: BTreeMap<&str, Way> = plan.removed.iter().map(|planned| (planned.unit.as_str(), planned.way)).collect();
     let mut bridges = Vec::new();
-    for unit in &units.units {
+    let mut all: Vec<_> = units.all().collect();
+    all.sort_by_key(|unit| unit.position);
+    for unit in all {
         let Some(&way) = ways.get(unit.name.as_str()).filter(|way| way.is_fitted()) else { continue };
         let Ok(place) = &unit.bridge else { continue };
         bridges.push(insert_one(graph, &unit.name, way, place));

@@ -209,7 +209,7 @@ fn removals<'u>(units: &'u Units, plan: &Plan) -> Result<Vec<(&'u Unit, Removal)
         return Err(SurgeryError::Together(error));
     }
     let mut removals: Vec<_> = plan::outermost(units, &plan.removed).iter().filter_map(find).collect();
-    removals.sort_by_key(|(unit, _)| units.place(unit));
+    removals.sort_by_key(|(unit, _)| unit.position);
     Ok(removals)
 }
 

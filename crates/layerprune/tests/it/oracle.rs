@@ -135,6 +135,69 @@ proptest! {
         check(&mobilenet_v1(seed, 8, &[(8, 1), (16, 2), (16, 1)]), 8, seed);
     }
 
+    /// Any units of the tree, each at random, as far as they go together.
+    #[test]
+    fn cutting_nested_units_equals_masking(seed: u64, blocks in 2..4_usize) {
+        let models = [
+            (resnet(seed, [3, 12, 12], 1, &[4, 8], blocks, 4), 12),
+            (bottleneck_net(seed, 8, 4, blocks), 8),
+            (vgg(seed, 8, &[6, 6, 6, 0, 8, 8, 8], 3), 8),
+            (nested_net(seed), 8),
+        ];
+        for (model, size) in models {
+            let units = Units::find(&model, &Default::default()).unwrap();
+            let mut random = SplitMix::new(seed);
+            let mut chosen: Vec<String> = Vec::new();
+            for unit in units.all().filter(|unit| unit.removal(&any_way().ways).is_some()) {
+                if random.below(4) == 0 {
+                    chosen.push(unit.name.clone());
+                    if plan::named(&units, &chosen, &any_way()).is_err() {
+                        chosen.pop();
+                    }
+                }
+            }
+            let plan = plan::named(&units, &chosen, &any_way()).unwrap();
+            let cut = surgery::apply(&model, &units, &plan).unwrap();
+            assert_close(&run(&cut, size, seed), &run(&mask(&model, &units, &plan), size, seed));
+            assert_eq!(Units::find(&cut, &Default::default()).unwrap().costs.total(), plan.after);
+            // The same removals as they were named, the inner ones included.
+            let way = |name: &String| units.named(name).unwrap().removal(&any_way().ways).unwrap().way;
+            let all = chosen.iter().map(|name| plan::PlannedRemoval { unit: name.clone(), way: way(name) }).collect();
+            let spelled_out = plan::of(&units, None, plan.target.clone(), all);
+            assert_eq!(spelled_out.after, plan.after);
+            assert_eq!(surgery::apply(&model, &units, &spelled_out).unwrap(), cut);
+        }
+    }
+
+    /// As above, with shrinking as well, inside of blocks too: what comes out runs and costs what was predicted.
+    #[test]
+    fn nested_units_go_together_with_shrunk_ones(seed: u64) {
+        let models = [
+            (resnet(seed, [3, 12, 12], 1, &[4, 8], 2, 4), 12),
+            (bottleneck_net(seed, 8, 4, 2), 8),
+            (vgg(seed, 8, &[6, 6, 9, 0, 8, 7, 7], 3), 8),
+            (linear_chain("AveragePool", [1, 2, 1]), 16),
+        ];
+        let every = Constraints { ways: BTreeSet::from([Way::Bypass, Way::DropBranch, Way::ShrinkChain]), ..any_way() };
+        for (model, size) in models {
+            let units = Units::find(&model, &Default::default()).unwrap();
+            let mut random = SplitMix::new(seed);
+            let mut chosen: Vec<String> = Vec::new();
+            for unit in units.all().filter(|unit| unit.removal(&every.ways).is_some()) {
+                if random.below(2) == 0 {
+                    chosen.push(unit.name.clone());
+                    if plan::named(&units, &chosen, &every).is_err() {
+                        chosen.pop();
+                    }
+                }
+            }
+            let plan = plan::named(&units, &chosen, &every).unwrap();
+            let cut = surgery::apply(&model, &units, &plan).unwrap();
+            assert_eq!(Units::find(&cut, &Default::default()).unwrap().costs.total(), plan.after);
+            assert_eq!(run(&cut, size, seed).len(), run(&model, size, seed).len());
+        }
+    }
+
     /// Weights of layers with activations are composed as if these were not there; what is checked is that the
     /// file is sound, keeps its output shape and costs what was predicted.
     #[test]
@@ -152,6 +215,29 @@ proptest! {
         assert_eq!(Units::find(&cut, &Default::default()).unwrap().costs.total(), plan.after);
         assert_eq!(run(&cut, 2 * size, seed).len(), 2 * 3);
     }
+}
+
+/// A long shortcut over two blocks and a convolution.
+fn nested_net(seed: u64) -> Model {
+    let mut net = Builder::new(seed);
+    let x = net.input("input", &[3, 8, 8]);
+    let x = net.conv("/stem", &x, [3, 4], 3, 1, 1);
+    let start = net.node("Relu", "/stem/Relu", &[&x], vec![]);
+    let mut x = start.clone();
+    for block in 0..2 {
+        let module = format!("/group/group.{block}");
+        let mut y = net.conv(&format!("{module}/conv1"), &x, [4, 4], 3, 1, 1);
+        y = net.node("Relu", &format!("{module}/relu1"), &[&y], vec![]);
+        y = net.conv(&format!("{module}/conv2"), &y, [4, 4], 3, 1, 1);
+        x = net.node("Add", &format!("{module}/Add"), &[&y, &x], vec![]);
+        x = net.node("Relu", &format!("{module}/relu2"), &[&x], vec![]);
+    }
+    x = net.conv("/group/last", &x, [4, 4], 3, 1, 1);
+    x = net.node("Add", "/group/Add", &[&x, &start], vec![]);
+    x = net.node("Relu", "/group/Relu", &[&x], vec![]);
+    let out = net.conv("/head", &x, [4, 2], 1, 1, 1);
+    net.output(&out);
+    net.build()
 }
 
 /// A stem, then linear layers without padding, whose composition is exact: the cut model is the whole one.

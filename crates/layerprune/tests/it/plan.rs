@@ -136,7 +136,7 @@ fn a_name_that_does_not_exist_is_answered_with_the_most_similar_one() {
     assert_eq!(message("Layer1.2"), "there is no layer `Layer1.2`; did you mean `layer1.2`?");
     assert_eq!(message("fd"), "there is no layer `fd`; did you mean `fc`?");
     assert_eq!(message("encoder.attention"), "there is no layer `encoder.attention`");
-    let nothing = Units { units: Vec::new(), ..units.clone() };
+    let nothing = Units { units: Vec::new(), nested: Vec::new(), ..units.clone() };
     assert_eq!(plan::named(&nothing, &names(&["fc"]), &any_way()).unwrap_err().to_string(), "there is no layer `fc`");
 }
 
@@ -160,6 +160,42 @@ fn a_unit_that_cannot_go_is_refused_with_its_reason() {
         message("layer1.1", &[Way::DropBranch]),
         "`layer1.1` cannot be removed: no way of removing it is allowed"
     );
+}
+
+#[test]
+fn what_lies_in_another_unit_goes_with_it() {
+    let (model, units) = net();
+    let stage = plan::named(&units, &names(&["layer1"]), &Constraints::bypass_only()).unwrap();
+    for inner in [&["layer1.0", "layer1"][..], &["layer1", "layer1.2", "layer1.1.conv2"]] {
+        let plan = plan::named(&units, &names(inner), &Constraints::bypass_only()).unwrap();
+        assert_eq!(removed(&plan), [("layer1", Way::Bypass)]);
+        assert_eq!(plan.after, stage.after);
+    }
+    let blocks =
+        plan::named(&units, &names(&["layer1.0", "layer1.1", "layer1.2"]), &Constraints::bypass_only()).unwrap();
+    assert_eq!(stage.after, blocks.after);
+    let cut = |plan: &Plan| surgery::apply(&model, &units, plan).unwrap().to_bytes();
+    assert_eq!(cut(&stage), cut(&blocks));
+}
+
+#[test]
+fn removals_that_do_not_go_together_are_refused() {
+    let (_, units) = net();
+    let message =
+        |given: &[&str]| plan::named(&units, &names(given), &Constraints::bypass_only()).unwrap_err().to_string();
+    assert_eq!(
+        message(&["layer1.0.conv1", "layer1.0.conv2"]),
+        "`layer1.0.conv1` and `layer1.0.conv2` cannot go together: they are the whole branch of `layer1.0`, which can only go \
+         as one"
+    );
+    let protected = names(&["layer1.1"]).into_iter().collect();
+    let constraints = Constraints { protected, ..Constraints::bypass_only() };
+    for name in ["layer1", "layer1.1.conv2"] {
+        assert_eq!(
+            plan::named(&units, &names(&[name]), &constraints).unwrap_err().to_string(),
+            format!("`{name}` cannot be removed: `layer1.1`, which it shares nodes with, is protected")
+        );
+    }
 }
 
 #[test]

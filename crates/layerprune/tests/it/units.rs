@@ -233,6 +233,98 @@ fn squeeze_and_excitation_is_neither_tapped_nor_scored() {
     assert_eq!(tapped, ["a", "b"]);
 }
 
+/// `name: what happens to it` for the whole tree, a line each, two spaces deeper inside another.
+fn tree(model: &Model) -> Vec<String> {
+    fn lines(rows: &[layerprune::analysis::TreeRow], depth: usize, text: &mut Vec<String>) {
+        for row in rows {
+            let reason = row.unit.reason.as_deref().map(|reason| format!("; {reason}")).unwrap_or_default();
+            let (exact, scored) = (if row.unit.exact { " exact" } else { "" }, if row.scored { "*" } else { "" });
+            let (name, kind, ways) = (&row.unit.name, row.unit.kind, &row.unit.ways);
+            text.push(format!("{:1$}{name}{scored} {kind:?}: {ways:?}{exact}{reason}", "", 2 * depth));
+            lines(&row.children, depth + 1, text);
+        }
+    }
+    let mut text = Vec::new();
+    lines(&Units::find(model, &Default::default()).unwrap().tree(&model.graph).units, 0, &mut text);
+    text
+}
+
+#[test]
+fn the_tree_holds_layers_in_blocks_in_stages() {
+    assert_eq!(
+        tree(&resnet(0, [3, 16, 16], 1, &[4, 8], 3, 3)),
+        [
+            "conv1* Layer: []; it is the stem: it changes channels: N×3×16×16 into N×4×16×16",
+            "layer1 Stage: [Bypass] exact",
+            "  layer1.0* Block: [Bypass] exact",
+            "    layer1.0.conv1 Layer: [Bypass]",
+            "    layer1.0.conv2 Layer: [Bypass]",
+            "  layer1.1* Block: [Bypass] exact",
+            "    layer1.1.conv1 Layer: [Bypass]",
+            "    layer1.1.conv2 Layer: [Bypass]",
+            "  layer1.2* Block: [Bypass] exact",
+            "    layer1.2.conv1 Layer: [Bypass]",
+            "    layer1.2.conv2 Layer: [Bypass]",
+            "layer2 Stage: []; it changes channels and resolution: N×4×16×16 into N×8×8×8",
+            "  layer2.0* Block: [DropBranch] exact; it changes channels and resolution: N×4×16×16 into N×8×8×8 (shortcut: Conv + BatchNormalization)",
+            "    layer2.0.conv1 Layer: [ShrinkChain]; it changes channels and resolution: N×4×16×16 into N×8×8×8",
+            "    layer2.0.conv2 Layer: [Bypass]",
+            "    layer2.0.downsample.0 Layer: []; it changes channels and resolution: N×4×16×16 into N×8×8×8; `/layer2/layer2.0/Add` behind it reads more than its output",
+            "  layer2.1..layer2.2 Stage: [Bypass] exact",
+            "    layer2.1* Block: [Bypass] exact",
+            "      layer2.1.conv1 Layer: [Bypass]",
+            "      layer2.1.conv2 Layer: [Bypass]",
+            "    layer2.2* Block: [Bypass] exact",
+            "      layer2.2.conv1 Layer: [Bypass]",
+            "      layer2.2.conv2 Layer: [Bypass]",
+            "fc* Layer: []; its exit `/fc/Gemm_output_0` is a graph output",
+        ]
+    );
+}
+
+#[test]
+fn a_block_that_holds_blocks_is_above_them() {
+    let mut net = Builder::new(1);
+    let x = net.input("input", &[3, 8, 8]);
+    let start = net.conv("/stem", &x, [3, 4], 3, 1, 1);
+    let mut y = net.conv("/outer/inner/conv", &start, [4, 4], 3, 1, 1);
+    y = net.node("Add", "/outer/inner/Add", &[&y, &start], vec![]);
+    y = net.conv("/outer/conv", &y, [4, 4], 3, 1, 1);
+    let sum = net.node("Add", "/outer/Add", &[&y, &start], vec![]);
+    let out = net.conv("/head", &sum, [4, 2], 1, 1, 1);
+    net.output(&out);
+    assert_eq!(
+        tree(&net.build()),
+        [
+            "stem* Layer: []; it is the stem: it changes channels: N×3×8×8 into N×4×8×8",
+            "outer Block: [Bypass] exact",
+            "  outer.inner* Block: [Bypass] exact",
+            "    outer.inner.conv Layer: []; it is one whole side of the sum `/outer/inner/Add`, which would count its entry instead",
+            "  outer.conv* Layer: [Bypass]",
+            "head* Layer: []; its exit `/head/Conv_output_0` is a graph output",
+        ]
+    );
+}
+
+#[test]
+fn a_chain_gives_its_runs_of_equal_layers() {
+    assert_eq!(
+        tree(&vgg(0, 8, &[6, 6, 6, 0, 8, 8, 8], 3)),
+        [
+            "features Stage: []; it begins with the stem: it changes channels and resolution: N×3×8×8 into N×8×4×4",
+            "  features.0* Layer: []; it is the stem: it changes channels: N×3×8×8 into N×6×8×8",
+            "  features.1..features.2 Stage: [Bypass]",
+            "    features.1* Layer: [Bypass]",
+            "    features.2* Layer: [Bypass]",
+            "  features.4* Layer: [ShrinkChain]; it changes channels: N×6×4×4 into N×8×4×4",
+            "  features.5..features.6 Stage: [Bypass]",
+            "    features.5* Layer: [Bypass]",
+            "    features.6* Layer: [Bypass]",
+            "fc* Layer: []; its exit `/fc/Gemm_output_0` is a graph output",
+        ]
+    );
+}
+
 /// The verdict on layer `a`, from 4 to 8 channels, between a stem and what `behind` makes of it.
 fn verdict_on_a(stride: usize, behind: impl FnOnce(&mut Builder, String) -> String) -> String {
     let mut net = Builder::new(1);
