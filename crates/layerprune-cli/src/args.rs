@@ -68,7 +68,7 @@ pub(crate) enum Command {
     /// Rank layers by importance
     Score(ScoreArgs),
     /// Remove layers
-    Prune(PruneArgs),
+    Prune(Box<PruneArgs>),
     /// Train from initial weights
     Train(TrainArgs),
     /// Train on from the model's weights

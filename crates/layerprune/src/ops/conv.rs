@@ -18,8 +18,8 @@ pub static CONV: OpRule = OpRule {
     not_parameters: &[],
     infer,
     macs,
-    couple: couple,
-    adjust: adjust,
+    couple,
+    adjust,
     level: level::free,
 };
 
@@ -43,7 +43,7 @@ pub static CONV_TRANSPOSE: OpRule = OpRule {
     infer: infer_transposed,
     macs: macs_transposed,
     couple: couple_transposed,
-    adjust: adjust,
+    adjust,
     level: level::free,
 };
 

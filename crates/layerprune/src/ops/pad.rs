@@ -18,8 +18,8 @@ pub static PAD: OpRule = OpRule {
     not_parameters: &[1, 2, 3],
     infer,
     macs: no_macs,
-    couple: couple,
-    adjust: adjust,
+    couple,
+    adjust,
     level: padded_level,
 };
 

@@ -30,7 +30,7 @@ pub static RESIZE: OpRule = OpRule {
     infer: resize,
     macs: no_macs,
     couple: stretched,
-    adjust: adjust,
+    adjust,
     level: level::zero,
 };
 

@@ -107,7 +107,6 @@ pub fn lowest_filters(
 }
 
 /// The plan that removes all channels that provably do nothing.
-#[must_use]
 pub fn dead_channels(graph: &Graph, units: &Units, channels: &Channels, protected: &BTreeSet<String>) -> Plan {
     let dead = channels.dead(graph, &units.shapes);
     let planned = dead
@@ -118,7 +117,6 @@ pub fn dead_channels(graph: &Graph, units: &Units, channels: &Channels, protecte
 }
 
 /// A plan that removes channels at random: each group loses up to all but one of them, or none.
-#[must_use]
 pub fn random_channels(graph: &Graph, units: &Units, channels: &Channels, random: &mut SplitMix) -> Plan {
     let mut planned = Vec::new();
     for group in channels.groups.iter().filter(|group| group.channels.len() > 1) {
@@ -138,7 +136,6 @@ pub fn random_channels(graph: &Graph, units: &Units, channels: &Channels, random
 }
 
 /// A plan for `planned`, with its predicted cost.
-#[must_use]
 pub fn of_channels(
     graph: &Graph,
     units: &Units,
