@@ -6,4 +6,4 @@ mod nets;
 
 pub use builder::{Builder, int, ints};
 pub use mask::mask;
-pub use nets::{bottleneck_net, mobilenet_v1, mobilenet_v2, resnet, vgg};
+pub use nets::{bottleneck_net, densenet, mobilenet_v1, mobilenet_v2, resnet, vgg};

@@ -49,6 +49,7 @@ pub(crate) fn text(scores: &Scores, units: &Units) -> String {
                 Some(Way::Bypass) => "yes".to_owned(),
                 Some(Way::DropBranch) => "branch only".to_owned(),
                 Some(Way::ShrinkChain) => "by shrinking".to_owned(),
+                Some(Way::DropFeatures) => "not yet".to_owned(),
                 None => "no".to_owned(),
             });
             if let Some(accuracy) = &row.accuracy {

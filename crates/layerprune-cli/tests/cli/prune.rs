@@ -103,6 +103,10 @@ fn any_name_of_the_tree_can_go_and_takes_along_what_lies_in_it() {
     assert_eq!(done.stderr, "`layer1.0` goes with what holds it\n");
     assert_eq!(layers(&place, "pruned.onnx"), ["conv1", "layer2.0", "layer2.1", "fc"]);
     assert_snapshot!(place.run("prune net.onnx --remove layer2.1.conv1,layer2.1.conv2 -o pruned.onnx"), @r#"
+    exit status: 1
+    ----- stderr
+    error: `layer2.1.conv1` and `layer2.1.conv2` cannot go together: they are the whole branch of `layer2.1`, which can only go as one
+    hint: leave one of them out
     "#);
 }
 

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod chain;
+mod dense;
 mod filters;
 mod flow;
 mod naming;
@@ -39,6 +40,9 @@ pub enum Kind {
     Layer,
     /// Blocks or layers one behind the other that share the first parts of their names, taken as one.
     Stage,
+    /// What computes new features from all there are, to be concatenated onto them, as in DenseNet; the Concat is not part
+    /// of it.
+    DenseLayer,
 }
 
 /// How a unit can be removed.
@@ -51,6 +55,9 @@ pub enum Way {
     DropBranch,
     /// A chain layer that changes channels or resolution goes, and the next layer reads its entry with a new weight.
     ShrinkChain,
+    /// A dense layer goes with all channels of its new features, which is [`Removal::from`], wherever they are read. Found,
+    /// and not carried out yet.
+    DropFeatures,
 }
 
 /// One way of removing a unit: all that reads `from` reads `to`.
@@ -145,6 +152,7 @@ impl Units {
         let flow = Flow::of(graph, &shapes);
         let mut found = blocks::find(graph, &shapes, &flow);
         let has_blocks = !found.units.is_empty();
+        dense::find(graph, &shapes, &flow, &mut found);
         chain::find(graph, &shapes, &flow, &mut found);
         let (mut units, mut nested) = (found.units, found.nested);
         let mut taken = BTreeSet::new();
