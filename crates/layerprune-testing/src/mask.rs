@@ -26,6 +26,7 @@ fn switch_off(masked: &mut Model, units: &Units, unit: &Unit, way: Way) {
             assert_eq!(way, Way::Bypass);
             pass_through(masked, unit);
         }
+        Kind::DenseLayer => panic!("no mask is known for a dense layer"),
         Kind::Stage => {
             let inside = |part: &&Unit| part.nodes.iter().all(|id| unit.nodes.contains(id));
             for part in units.units.iter().filter(inside) {

@@ -3,7 +3,7 @@
 use layerprune::onnx::Model;
 
 use crate::Builder;
-use crate::builder::ints;
+use crate::builder::{int, ints};
 
 /// A residual net of basic blocks as in ResNet for CIFAR: stem, one stage for each of `widths` with `blocks` blocks,
 /// global average pooling, classifier. The first block of each later stage halves the map, with a projection shortcut.
@@ -153,6 +153,44 @@ pub fn mobilenet_v2(seed: u64, size: usize, layers: &[(usize, usize)]) -> Model 
         }
         x = y;
         channels = width;
+    }
+    classifier(net, &x, channels, 5)
+}
+
+/// Dense blocks as in DenseNet, `layers` bottlenecked layers of `growth` new features each, with a transition between two
+/// blocks. As exporters write it: each layer's Concat reads all features by themselves.
+pub fn densenet(seed: u64, size: usize, growth: usize, layers: usize) -> Model {
+    let mut net = Builder::new(seed);
+    let mut x = net.input("input", &[3, size, size]);
+    let mut channels = 2 * growth;
+    x = net.conv("/features/conv0", &x, [3, channels], 3, 1, 1);
+    for block in 1..=2 {
+        let mut features = vec![x.clone()];
+        for layer in 1..=layers {
+            let module = format!("/features/denseblock{block}/denselayer{layer}");
+            let all: Vec<&str> = features.iter().map(String::as_str).collect();
+            let mut y = net.node("Concat", &format!("{module}/Concat"), &all, vec![int("axis", 1)]);
+            for (number, (sizes, kernel)) in
+                [([channels, 2 * growth], 1), ([2 * growth, growth], 3)].into_iter().enumerate()
+            {
+                y = net.batch_norm(&format!("{module}/norm{}", number + 1), &y, sizes[0]);
+                y = net.node("Relu", &format!("{module}/relu{}/Relu", number + 1), &[&y], vec![]);
+                y = net.conv(&format!("{module}/conv{}", number + 1), &y, sizes, kernel, 1, 1);
+            }
+            features.push(y);
+            channels += growth;
+        }
+        let all: Vec<&str> = features.iter().map(String::as_str).collect();
+        x = net.node("Concat", &format!("/features/denseblock{block}/Concat"), &all, vec![int("axis", 1)]);
+        let module = format!("/features/transition{block}");
+        x = net.batch_norm(&format!("{module}/norm"), &x, channels);
+        x = net.node("Relu", &format!("{module}/relu/Relu"), &[&x], vec![]);
+        if block == 1 {
+            x = net.conv(&format!("{module}/conv"), &x, [channels, channels / 2], 1, 1, 1);
+            let window = vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])];
+            x = net.node("AveragePool", &format!("{module}/pool/AveragePool"), &[&x], window);
+            channels /= 2;
+        }
     }
     classifier(net, &x, channels, 5)
 }

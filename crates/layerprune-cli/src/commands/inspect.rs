@@ -1,5 +1,5 @@
 use anyhow::Result;
-use layerprune::analysis::{ChannelTable, Channels, Outside, TreeRow, UnitRow, UnitTable, UnitTree, Units, Way};
+use layerprune::analysis::{ChannelTable, Channels, Kind, Outside, TreeRow, UnitRow, UnitTable, UnitTree, Units, Way};
 use layerprune::cost::Cost;
 use layerprune::onnx::Model;
 use serde::Serialize;
@@ -163,6 +163,15 @@ fn push_rest(text: &mut String, outside: &[Outside], barriers: &[Outside]) {
     }
 }
 
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Block => "block",
+        Kind::Layer => "layer",
+        Kind::Stage => "stage",
+        Kind::DenseLayer => "dense layer",
+    }
+}
+
 fn row(unit: &UnitRow, total: Option<u64>) -> Vec<String> {
     let share = |macs: u64| match total {
         Some(total) if total > 0 => format!("{} {:4.1} %", count(macs), 100.0 * macs as f64 / total as f64),
@@ -175,11 +184,12 @@ fn row(unit: &UnitRow, total: Option<u64>) -> Vec<String> {
         (Some(Way::DropBranch), None) => "branch only".to_owned(),
         (Some(Way::Bridge | Way::ScaleShift), _) => "by a fitted bridge".to_owned(),
         (Some(Way::ShrinkChain), reason) => format!("by shrinking: {}", reason.as_deref().unwrap_or("")),
+        (Some(Way::DropFeatures), reason) => format!("not yet: {}", reason.as_deref().unwrap_or("")),
         (None, reason) => format!("no: {}", reason.as_deref().unwrap_or("")),
     };
     vec![
         unit.name.clone(),
-        format!("{:?}", unit.kind).to_lowercase(),
+        kind(unit.kind).to_owned(),
         unit.exit_shape.clone(),
         count(unit.cost.parameters),
         unit.cost.macs.map_or_else(|| "?".to_owned(), share),

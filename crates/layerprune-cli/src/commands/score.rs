@@ -50,6 +50,7 @@ pub(crate) fn text(scores: &Scores, units: &Units) -> String {
                 Some(Way::DropBranch) => "branch only".to_owned(),
                 Some(Way::Bridge | Way::ScaleShift) => "by a fitted bridge".to_owned(),
                 Some(Way::ShrinkChain) => "by shrinking".to_owned(),
+                Some(Way::DropFeatures) => "not yet".to_owned(),
                 None => "no".to_owned(),
             });
             if let Some(accuracy) = &row.accuracy {

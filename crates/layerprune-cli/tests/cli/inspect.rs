@@ -1,5 +1,5 @@
 use insta::assert_snapshot;
-use layerprune_testing::mobilenet_v2;
+use layerprune_testing::{densenet, mobilenet_v2};
 
 use crate::nets;
 use crate::place::Place;
@@ -76,6 +76,18 @@ fn the_tree_shows_what_lies_in_blocks_and_what_holds_them() {
     let block = &stage["children"][0];
     assert_eq!((&block["name"], &block["scored"]), (&"layer1.0".into(), &true.into()));
     assert_eq!(block["children"][1]["name"], "layer1.0.conv2");
+}
+
+#[test]
+fn dense_layers_are_listed_and_not_removed_yet() {
+    let place = Place::with(&densenet(1, 8, 4, 2));
+    let done = place.ok("inspect net.onnx");
+    let line = "features.denseblock1.denselayer2  dense layer  N×4×8×8";
+    assert!(done.stdout.contains(line), "{done}");
+    assert!(done.stdout.contains("not yet: it adds features: N×4×8×8 to N×12×8×8"), "{done}");
+    place
+        .run("prune net.onnx --remove features.denseblock1.denselayer2 -o pruned.onnx")
+        .fails(1, &["(this version finds dense layers and does not remove them yet)"]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod chain;
 mod channels;
 mod coupling;
 mod dead;
+mod dense;
 mod filters;
 mod flow;
 mod naming;
@@ -49,6 +50,9 @@ pub enum Kind {
     Layer,
     /// Blocks or layers one behind the other that share the first parts of their names, taken as one.
     Stage,
+    /// What computes new features from all there are, to be concatenated onto them, as in DenseNet; the Concat is not part
+    /// of it.
+    DenseLayer,
 }
 
 /// How a unit can be removed.
@@ -65,6 +69,9 @@ pub enum Way {
     ScaleShift,
     /// A chain layer that changes channels or resolution goes, and the next layer reads its entry with a new weight.
     ShrinkChain,
+    /// A dense layer goes with all channels of its new features, which is [`Removal::from`], wherever they are read. Found,
+    /// and not carried out yet.
+    DropFeatures,
 }
 
 /// The ways that put a fitted convolution in place of the unit.
@@ -197,6 +204,7 @@ impl Units {
         let flow = Flow::of(graph, &shapes);
         let mut found = blocks::find(graph, &shapes, &flow);
         let has_blocks = !found.units.is_empty();
+        dense::find(graph, &shapes, &flow, &mut found);
         chain::find(graph, &shapes, &flow, &mut found);
         let (mut units, mut nested) = (found.units, found.nested);
         let mut taken = BTreeSet::new();

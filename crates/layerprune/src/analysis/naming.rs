@@ -10,7 +10,7 @@ use crate::graph::{Graph, NodeId};
 pub(super) fn name(graph: &Graph, units: &mut [Unit], taken: &mut BTreeSet<String>) {
     for unit in units {
         let name = match unit.kind {
-            Kind::Block => block_name(graph, unit),
+            Kind::Block | Kind::DenseLayer => block_name(graph, unit),
             Kind::Layer => layer_name(graph, unit.nodes[0]),
             Kind::Stage => unit.name.clone(),
         };

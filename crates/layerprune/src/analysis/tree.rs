@@ -90,6 +90,7 @@ fn rank(kind: Kind) -> u8 {
     match kind {
         Kind::Stage => 0,
         Kind::Block => 1,
-        Kind::Layer => 2,
+        Kind::DenseLayer => 2,
+        Kind::Layer => 3,
     }
 }

@@ -82,6 +82,14 @@ pub enum SurgeryError {
     /// Removals of the plan do not go together.
     #[error("the plan cannot be carried out")]
     Together(#[source] PlanError),
+    /// A way that is found and not carried out yet.
+    #[error("the plan removes `{unit}` by {way:?}, which this version does not do yet")]
+    NotYet {
+        /// The unit.
+        unit: String,
+        /// The way.
+        way: Way,
+    },
     /// The next layer cannot read what the removed one read, after the plan's other removals.
     #[error("`{unit}` cannot be shrunk away after the other removals: {reason}")]
     NotShrunk {
@@ -204,6 +212,9 @@ fn removals<'u>(units: &'u Units, plan: &Plan) -> Result<Vec<(&'u Unit, Removal)
     };
     if let Some(planned) = plan.removed.iter().find(|planned| find(planned).is_none()) {
         return Err(SurgeryError::NoSuchRemoval { unit: planned.unit.clone(), way: planned.way });
+    }
+    if let Some(planned) = plan.removed.iter().find(|planned| planned.way == Way::DropFeatures) {
+        return Err(SurgeryError::NotYet { unit: planned.unit.clone(), way: planned.way });
     }
     if let Some(error) = plan::conflict(units, &plan.removed) {
         return Err(SurgeryError::Together(error));

@@ -7,7 +7,7 @@ use layerprune::criteria::{ScoreRow, Scores};
 use layerprune::onnx::Model;
 use layerprune::plan::{self, Constraints, Plan, PlannedRemoval};
 use layerprune::surgery;
-use layerprune_testing::{resnet, vgg};
+use layerprune_testing::{densenet, resnet, vgg};
 
 /// Blocks layer1.0 to layer1.2 and layer2.1, layer2.2 can be bypassed; the branch of layer2.0 can be dropped.
 fn net() -> (Model, Units) {
@@ -196,6 +196,29 @@ fn removals_that_do_not_go_together_are_refused() {
             format!("`{name}` cannot be removed: `layer1.1`, which it shares nodes with, is protected")
         );
     }
+}
+
+#[test]
+fn a_dense_layer_is_found_and_its_removal_refused() {
+    let model = densenet(0, 8, 4, 2);
+    let units = Units::find(&model, &Default::default()).unwrap();
+    let name = "features.denseblock1.denselayer2";
+    let constraints = Constraints { ways: BTreeSet::from([Way::Bypass, Way::DropFeatures]), ..Constraints::default() };
+    assert_eq!(
+        plan::named(&units, &names(&[name]), &constraints).unwrap_err().to_string(),
+        format!(
+            "`{name}` cannot be removed: it adds features: N×4×8×8 to N×12×8×8 (this version finds dense layers and does not \
+             remove them yet)"
+        )
+    );
+    let row = [(name, 0.0)];
+    assert_eq!(plan::ranking(&units, &scores(&units, &row), &constraints).unwrap(), []);
+    let planned = PlannedRemoval { unit: name.to_owned(), way: Way::DropFeatures };
+    let by_hand = plan::of(&units, None, "by hand".to_owned(), vec![planned]);
+    assert_eq!(
+        surgery::apply(&model, &units, &by_hand).unwrap_err().to_string(),
+        format!("the plan removes `{name}` by DropFeatures, which this version does not do yet")
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use layerprune::analysis::{Kind, Units};
 use layerprune::onnx::Model;
-use layerprune_testing::{Builder, bottleneck_net, mobilenet_v1, mobilenet_v2, resnet, vgg};
+use layerprune_testing::{Builder, bottleneck_net, densenet, mobilenet_v1, mobilenet_v2, resnet, vgg};
 
 /// `name: what happens to it`, a line each.
 fn verdicts(model: &Model) -> Vec<String> {
@@ -304,6 +304,74 @@ fn a_block_that_holds_blocks_is_above_them() {
             "head* Layer: []; its exit `/head/Conv_output_0` is a graph output",
         ]
     );
+}
+
+#[test]
+fn a_dense_layer_is_found_by_what_its_new_features_are_computed_from() {
+    let model = densenet(0, 8, 4, 2);
+    let verdicts = verdicts(&model);
+    let dense: Vec<&String> = verdicts.iter().filter(|verdict| verdict.contains("DropFeatures")).collect();
+    assert_eq!(
+        dense,
+        [
+            "features.denseblock1.denselayer1: DropFeatures; it adds features: N×4×8×8 to N×8×8×8",
+            "features.denseblock1.denselayer2: DropFeatures; it adds features: N×4×8×8 to N×12×8×8",
+            "features.denseblock2.denselayer1: DropFeatures; it adds features: N×4×4×4 to N×8×4×4",
+            "features.denseblock2.denselayer2: DropFeatures; it adds features: N×4×4×4 to N×12×4×4",
+        ]
+    );
+    let units = Units::find(&model, &Default::default()).unwrap();
+    let layer = units.named("features.denseblock1.denselayer2").unwrap();
+    assert_eq!((layer.kind, layer.nodes.len()), (Kind::DenseLayer, 6));
+    let goes = layer.removals[0].from;
+    assert_eq!(model.graph.value_name(goes), "/features/denseblock1/denselayer2/conv2/Conv_output_0");
+}
+
+/// `x = Concat(x, f(x))`, layer by layer, as some write it.
+#[test]
+fn a_dense_layer_is_found_where_each_concat_reads_the_one_before() {
+    let mut net = Builder::new(1);
+    let mut x = net.input("input", &[4, 8, 8]);
+    for (layer, channels) in [4, 7].into_iter().enumerate() {
+        let y = net.conv(&format!("/dense{layer}/conv"), &x, [channels, 3], 3, 1, 1);
+        x = net.node("Concat", &format!("/Concat{layer}"), &[&x, &y], vec![layerprune_testing::int("axis", 1)]);
+    }
+    let out = net.conv("/head", &x, [10, 2], 1, 1, 1);
+    net.output(&out);
+    let verdicts = verdicts(&net.build());
+    assert_eq!(
+        verdicts[..2],
+        [
+            "dense0.conv: DropFeatures; it adds features: N×3×8×8 to N×4×8×8",
+            "dense1.conv: DropFeatures; it adds features: N×3×8×8 to N×7×8×8"
+        ]
+    );
+}
+
+#[test]
+fn what_other_nodes_read_or_another_resolution_gives_is_no_dense_layer() {
+    let kinds = |read: bool| {
+        let mut net = Builder::new(1);
+        let x = net.input("input", &[4, 8, 8]);
+        let mut y = net.conv("/down", &x, [4, 4], 3, 2, 1);
+        if read {
+            y = net.conv("/same", &x, [4, 4], 3, 1, 1);
+        } else {
+            let scales = net.tensor("scales", layerprune::graph::tensor::from_f32(&[4], &[1.0, 1.0, 2.0, 2.0]));
+            y = net.node("Resize", "/up", &[&y, "", &scales], vec![]);
+        }
+        let joined = net.node("Concat", "/Concat", &[&x, &y], vec![layerprune_testing::int("axis", 1)]);
+        let mut out = net.conv("/head", &joined, [8, 4], 1, 1, 1);
+        if read {
+            out = net.node("Mul", "/Mul", &[&out, &y], vec![]);
+        }
+        net.output(&out);
+        let units = Units::find(&net.build(), &Default::default()).unwrap();
+        units.all().map(|unit| unit.kind).collect::<Vec<_>>()
+    };
+    for read in [true, false] {
+        assert!(!kinds(read).contains(&Kind::DenseLayer));
+    }
 }
 
 #[test]

@@ -1,0 +1,119 @@
+//! Dense layers: what computes new features from all there are, to be concatenated onto them.
+
+use std::collections::BTreeSet;
+
+use super::blocks::{Found, leak};
+use super::chain::holds_weights;
+use super::flow::Flow;
+use super::{Kind, Removal, Unit, Way};
+use crate::cost::Cost;
+use crate::graph::{Graph, NodeId, ValueId};
+use crate::ops::{attribute, axes};
+use crate::shapes::Shapes;
+
+/// New features and what they are computed from.
+struct Dense {
+    entry: ValueId,
+    features: ValueId,
+    nodes: BTreeSet<NodeId>,
+}
+
+/// Finds the dense layers; one that holds a block or another of them is nested.
+pub(super) fn find(graph: &Graph, shapes: &Shapes, flow: &Flow, found: &mut Found) {
+    let mut layers: Vec<Dense> = Vec::new();
+    for (id, _) in graph.nodes().filter(|(id, _)| joins_channels(graph, shapes, flow, *id)) {
+        for features in flow.data_inputs(graph, id) {
+            if layers.iter().all(|known| known.features != features) {
+                layers.extend(dense(graph, shapes, flow, id, features));
+            }
+        }
+    }
+    layers.sort_by_key(|layer| layer.nodes.len());
+    for layer in layers {
+        let unit = unit(graph, shapes, flow, &layer);
+        if layer.nodes.is_disjoint(&found.covered) {
+            found.covered.extend(layer.nodes);
+            found.units.push(unit);
+        } else {
+            found.nested.push(unit);
+        }
+    }
+}
+
+/// Whether the node puts the channels of several values behind each other.
+fn joins_channels(graph: &Graph, shapes: &Shapes, flow: &Flow, id: NodeId) -> bool {
+    let node = graph.node(id);
+    let rank = || node.output(0).and_then(|value| shapes.fact(value).rank());
+    let axis = || axes::axis(attribute::int(node, "axis", 1).ok()?, rank()?).ok();
+    node.op_type() == "Concat" && !flow.is_barrier(id) && axis() == Some(1)
+}
+
+/// `features`, where they are computed from exactly the other inputs of the Concat.
+fn dense(graph: &Graph, shapes: &Shapes, flow: &Flow, concat: NodeId, features: ValueId) -> Option<Dense> {
+    let mut others: BTreeSet<ValueId> = flow.data_inputs(graph, concat).into_iter().collect();
+    others.remove(&features);
+    let readers = flow.uses.consumers(features);
+    if graph.is_output(features)
+        || !readers.iter().all(|it| it.input.is_some() && joins_channels(graph, shapes, flow, it.node))
+    {
+        return None;
+    }
+    let all_of_them = |value: ValueId| {
+        let producer = flow.uses.producer(value).filter(|&id| joins_channels(graph, shapes, flow, id));
+        let joined = producer.map(|id| flow.data_inputs(graph, id).into_iter().collect::<BTreeSet<_>>());
+        others == BTreeSet::from([value]) || joined.as_ref() == Some(&others)
+    };
+    let mut next = flow.uses.producer(features).and_then(|id| flow.gate(id));
+    while let Some(value) = next.filter(|&value| !all_of_them(value)) {
+        next = flow.uses.producer(value).and_then(|id| flow.gate(id));
+    }
+    let entry = next?;
+    let nodes = flow.region(graph, features, entry);
+    let maps = |value: ValueId| shapes.fact(value).shape.as_ref().and_then(|dims| dims.get(2..));
+    let keeps = |id: &NodeId| {
+        let output = graph.node(*id).output(0);
+        output.and_then(maps).is_some_and(|found| {
+            maps(entry).is_some_and(|maps| maps.len() == found.len() && maps.iter().zip(found).all(|(a, b)| a.same(b)))
+        })
+    };
+    let weighted = nodes.iter().any(|&id| holds_weights(graph, flow, id));
+    (weighted && nodes.iter().all(keeps)).then_some(Dense { entry, features, nodes })
+}
+
+fn unit(graph: &Graph, shapes: &Shapes, flow: &Flow, layer: &Dense) -> Unit {
+    let barrier = layer.nodes.iter().find(|&&id| flow.is_barrier(id));
+    let obstacle = barrier
+        .map(|&id| format!("it holds `{}`, which is a barrier", graph.label(id)))
+        .or_else(|| leak(graph, flow, &layer.nodes, |id| layer.nodes.contains(&id), Some(layer.features)));
+    let mut removals = Vec::new();
+    if obstacle.is_none() {
+        let (from, to) = (layer.features, layer.entry);
+        removals.push(Removal { way: Way::DropFeatures, from, to, relu: None, exact: false });
+    }
+    let reason = obstacle.unwrap_or_else(|| {
+        let (features, entry) = (shapes.fact(layer.features), shapes.fact(layer.entry));
+        format!("it adds features: {} to {}", features.shape_text(), entry.shape_text())
+    });
+    let mut nodes: Vec<NodeId> = layer.nodes.iter().copied().collect();
+    nodes.sort_by_key(|&id| flow.position(id));
+    Unit {
+        name: String::new(),
+        kind: Kind::DenseLayer,
+        position: 0,
+        entry: layer.entry,
+        exit: layer.features,
+        branch: None,
+        scored: nodes.iter().copied().filter(|&id| holds_weights(graph, flow, id)).collect(),
+        nodes,
+        tapped: false,
+        removals,
+        reason: Some(reason),
+        bridge: Err("its features are joined to others, a bridge cannot stand for them".to_owned()),
+        next: None,
+        shrink: None,
+        gone: BTreeSet::new(),
+        cost: Cost { parameters: 0, macs: None },
+        entry_shape: String::new(),
+        exit_shape: String::new(),
+    }
+}
