@@ -4,6 +4,6 @@ mod builder;
 mod mask;
 mod nets;
 
-pub use builder::{Builder, int, ints};
+pub use builder::{Builder, float, int, ints};
 pub use mask::mask;
 pub use nets::{bottleneck_net, densenet, mobilenet_v1, mobilenet_v2, resnet, vgg};
