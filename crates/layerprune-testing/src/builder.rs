@@ -45,6 +45,13 @@ impl Builder {
         self.graph.input.push(float_info(name, Some(shape)));
     }
 
+    /// Declares the shape of `value` inside the graph; the first axis is the symbol `N`.
+    pub fn declare(&mut self, value: &str, sizes: &[usize]) {
+        let mut shape = vec![dimension::Value::DimParam("N".to_owned())];
+        shape.extend(sizes.iter().map(|&size| dimension::Value::DimValue(size as i64)));
+        self.graph.value_info.push(float_info(value, Some(shape)));
+    }
+
     /// Declares `value` a graph output.
     pub fn output(&mut self, value: &str) {
         self.graph.output.push(float_info(value, None));
@@ -187,6 +194,16 @@ pub fn int(name: &str, value: i64) -> AttributeProto {
         name: Some(name.to_owned()),
         r#type: Some(AttributeType::Int as i32),
         i: Some(value),
+        ..Default::default()
+    }
+}
+
+/// A float attribute.
+pub fn float(name: &str, value: f32) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(AttributeType::Float as i32),
+        f: Some(value),
         ..Default::default()
     }
 }

@@ -5,7 +5,7 @@ mod mask;
 mod nets;
 mod random;
 
-pub use builder::{Builder, int, ints, string};
+pub use builder::{Builder, float, int, ints, string};
 pub use mask::mask;
 pub use nets::{bottleneck_net, densenet, mobilenet_v1, mobilenet_v2, resnet, vgg};
 pub use random::any_net;

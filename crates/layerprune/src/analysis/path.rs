@@ -175,11 +175,14 @@ fn next(
     Ok(Next { node: id, weight, bias, channels, filters, takes_stride })
 }
 
-/// Whether `value` is stored floating point that no caller can replace.
+/// Whether `value` is stored floating point, some of it, that no caller can replace.
 pub(super) fn rewritable(graph: &Graph, shapes: &Shapes, value: ValueId) -> Result<(), String> {
     let (name, fact) = (graph.value_name(value), shapes.fact(value));
     if fact.stored.is_none() {
         return Err(format!("`{name}` is not stored"));
+    }
+    if fact.shape.iter().flatten().any(|dim| *dim == Dim::Known(0)) {
+        return Err(format!("`{name}` holds no numbers"));
     }
     if graph.inputs().iter().any(|port| port.value == value) {
         return Err(format!("`{name}` is a graph input, which a caller may replace"));

@@ -38,6 +38,9 @@ pub struct WindowChange {
     pub strides: Vec<usize>,
 }
 
+/// Multiply-adds beyond which weights are not composed: a minute or so.
+const MOST_WORK: u128 = 1 << 36;
+
 /// How the layer of `nodes` can be shrunk away, or why it cannot.
 pub(super) fn find(graph: &Graph, shapes: &Shapes, flow: &Flow, nodes: &[NodeId]) -> Result<Shrink, String> {
     let (first, last) = (nodes[0], nodes[nodes.len() - 1]);
@@ -52,6 +55,11 @@ pub(super) fn find(graph: &Graph, shapes: &Shapes, flow: &Flow, nodes: &[NodeId]
     let dims = before.shape.as_deref().unwrap_or_default();
     let channels = dims.get(1).and_then(Dim::known).filter(|&channels| channels > 0);
     let channels = channels.ok_or("the number of channels before it is not known")?;
+    let weight = shapes.fact(path.next.weight).shape.iter().flatten().filter_map(Dim::known);
+    let work = weight.fold(channels as u128, |product, size| product.saturating_mul(size as u128));
+    if work > MOST_WORK {
+        return Err(format!("composing its weight with that of `{}` would take too long", graph.label(path.next.node)));
+    }
     let sizes = dims.get(2..).unwrap_or_default().to_vec();
     let wanted = sizes_behind(graph, shapes, &path)?;
     let same = |a: &[Dim], b: &[Dim]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same(b));

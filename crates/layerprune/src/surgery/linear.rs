@@ -11,7 +11,7 @@ use crate::shapes::Shapes;
 pub(super) struct Linear {
     /// Channels of the input.
     pub(super) inputs: usize,
-    /// Row by row, one for each output channel.
+    /// Row by row, one for each output channel; empty as long as it is the identity.
     pub(super) matrix: Vec<f64>,
     /// One number for each output channel.
     pub(super) constant: Vec<f64>,
@@ -23,8 +23,7 @@ impl Linear {
     /// # Errors
     /// Where a stored number that it needs cannot be read.
     pub(super) fn of(graph: &Graph, shapes: &Shapes, nodes: &[NodeId], inputs: usize) -> Result<Self, String> {
-        let identity = (0..inputs * inputs).map(|at| f64::from(u8::from(at % (inputs + 1) == 0))).collect();
-        let mut linear = Self { inputs, matrix: identity, constant: vec![0.0; inputs] };
+        let mut linear = Self { inputs, matrix: Vec::new(), constant: vec![0.0; inputs] };
         for &id in nodes {
             let (node, call) = (graph.node(id), shapes.call(graph, id));
             match node.op_type() {
@@ -69,8 +68,12 @@ impl Linear {
         for (filter, row) in weight.chunks_exact(width).enumerate() {
             let first = group(filter) * width;
             let mut sums = vec![0.0; self.inputs];
-            for (&factor, old) in row.iter().zip(self.matrix[first * self.inputs..].chunks_exact(self.inputs)) {
-                sums.iter_mut().zip(old).for_each(|(sum, x)| *sum += factor * x);
+            if self.matrix.is_empty() {
+                sums[first..first + width].copy_from_slice(row);
+            } else {
+                for (&factor, old) in row.iter().zip(self.matrix[first * self.inputs..].chunks_exact(self.inputs)) {
+                    sums.iter_mut().zip(old).for_each(|(sum, x)| *sum += factor * x);
+                }
             }
             matrix.extend(sums);
             constant.push(row.iter().zip(&self.constant[first..]).map(|(factor, x)| factor * x).sum());

@@ -28,9 +28,9 @@ pub(super) fn apply(graph: &mut Graph, units: &Units, unit: &Unit) -> Result<(),
                 graph.set_attribute(window.node, sizes_attribute(name, sizes));
             }
         }
-        if window.node != shrink.next.node {
-            changed.extend(graph.node(window.node).outputs().iter().flatten());
-            changed.insert(entry);
+        let output = graph.node(window.node).output(0).filter(|output| !changed.contains(output));
+        if let Some(output) = output.filter(|_| window.node != shrink.next.node) {
+            changed.extend(between(graph, &uses, output, unit.nodes[0]));
         }
     }
     changed.extend([shrink.next.weight].into_iter().chain(shrink.next.bias));

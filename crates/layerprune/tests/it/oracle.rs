@@ -275,11 +275,13 @@ fn a_linear_layer_composed_into_the_next_changes_nothing() {
 
 #[test]
 fn the_pool_before_takes_over_the_window_of_the_one_behind() {
-    let cut = without(&linear_chain("AveragePool", [1; 3]), &["a"]);
-    assert_eq!(
-        windows(&cut),
-        ["/stem/Conv [3, 3] [1, 1]", "/pool1 [4, 4] [4, 4]", "/b/Conv [1, 1] [1, 1]", "/c/Conv [1, 1] [1, 1]"]
-    );
+    for pools in ["AveragePool", "MaxPool"] {
+        let cut = without(&linear_chain(pools, [1; 3]), &["a"]);
+        assert_eq!(
+            windows(&cut),
+            ["/stem/Conv [3, 3] [1, 1]", "/pool1 [4, 4] [4, 4]", "/b/Conv [1, 1] [1, 1]", "/c/Conv [1, 1] [1, 1]"]
+        );
+    }
 }
 
 #[test]
@@ -333,6 +335,61 @@ fn a_linear_layer_before_a_flattening_classifier_is_composed_into_it() {
         let model = net.build();
         assert_close(&run(&without(&model, &["last"]), 8, 7), &run(&model, 8, 7));
     }
+}
+
+#[test]
+fn a_linear_gemm_is_composed_into_the_next_whichever_way_they_are_stored() {
+    for transposed in [[0, 0], [0, 1], [1, 0], [1, 1]] {
+        let mut net = Builder::new(12);
+        let x = net.input("input", &[3, 4, 4]);
+        let x = net.conv("/stem", &x, [3, 6], 3, 1, 1);
+        let x = net.node("Relu", "/stem/Relu", &[&x], vec![]);
+        let pooled = net.node("GlobalAveragePool", "/pool", &[&x], vec![]);
+        let mut x = net.node("Flatten", "/Flatten", &[&pooled], vec![]);
+        for (name, transposed, [inputs, outputs], alpha) in
+            [("a", transposed[0], [6, 5], 0.5), ("b", transposed[1], [5, 3], 2.0)]
+        {
+            let dims = if transposed == 1 { [outputs, inputs] } else { [inputs, outputs] };
+            let weight = net.random(&format!("{name}.weight"), &dims, 0.5);
+            let bias = net.random(&format!("{name}.bias"), &[outputs], 1.0);
+            let settings = vec![
+                layerprune_testing::int("transB", transposed),
+                layerprune_testing::float("alpha", alpha),
+                layerprune_testing::float("beta", 0.25),
+            ];
+            x = net.node("Gemm", &format!("/{name}/Gemm"), &[&x, &weight, &bias], settings);
+        }
+        net.output(&x);
+        let model = net.build();
+        assert_close(&run(&without(&model, &["a"]), 4, 13), &run(&model, 4, 13));
+    }
+}
+
+#[test]
+fn declared_shapes_go_where_they_would_no_longer_be_true() {
+    let mut net = Builder::new(14);
+    let x = net.input("input", &[3, 8, 8]);
+    let stem = net.conv("/stem", &x, [3, 6], 3, 1, 1);
+    let window = vec![layerprune_testing::ints("kernel_shape", &[2, 2]), layerprune_testing::ints("strides", &[2, 2])];
+    let pool = net.node("MaxPool", "/pool", &[&stem], window);
+    let relu = net.node("Relu", "/relu", &[&pool], vec![]);
+    let drop = net.node("Dropout", "/drop", &[&relu], vec![]);
+    let a = net.conv("/a", &drop, [6, 8], 1, 2, 1);
+    let neg = net.node("Neg", "/behind/Neg", &[&a], vec![]);
+    let soft = net.node("Identity", "/behind/Identity", &[&neg], vec![]);
+    let b = net.conv("/b", &soft, [8, 3], 1, 1, 1);
+    let out = net.node("Relu", "/out", &[&b], vec![]);
+    net.output(&out);
+    for (value, sizes) in [(&stem, [6, 8, 8]), (&pool, [6, 4, 4]), (&relu, [6, 4, 4]), (&drop, [6, 4, 4])] {
+        net.declare(value, &sizes);
+    }
+    for (value, sizes) in [(&a, [8, 2, 2]), (&neg, [8, 2, 2]), (&soft, [8, 2, 2]), (&b, [3, 2, 2])] {
+        net.declare(value, &sizes);
+    }
+    let cut = without(&net.build(), &["a"]);
+    assert_eq!(windows(&cut)[1], "/pool [4, 4] [4, 4]");
+    let left: Vec<&str> = cut.graph.declared().iter().map(|port| cut.graph.value_name(port.value)).collect();
+    assert_eq!(left, [&stem, &b]);
 }
 
 #[test]
