@@ -240,7 +240,7 @@ pub(crate) struct PruneArgs {
 #[command(next_help_heading = "Recovery from images of --data, labels are not used")]
 pub(crate) struct RecoverArgs {
     /// What is done after the cut; several with commas, in this order. `bridge` and `scale-shift` also allow layers that
-    /// change channels or resolution to go
+    /// change channels or resolution to go. Labels are looked at only where --normalize is not given, to find it
     #[arg(long, value_enum, value_delimiter = ',', default_value = "none", value_name = "STEP")]
     pub(crate) recover: Vec<RecoverStep>,
     /// Number of training images to fit to
