@@ -256,6 +256,10 @@ pub(crate) enum RecoverStep {
     Bridge,
     /// A scale and shift of each channel in place of each removed layer, fitted to what the layer gave
     ScaleShift,
+    /// The weights of all that reads channels which are gone, fitted to what they gave; for --filters
+    Compensate,
+    /// The bias of each channel behind the cut, so that its mean is what it was; for models without batch norms
+    Bias,
     /// Batch-norm statistics estimated anew
     Recalibrate,
 }
@@ -267,6 +271,8 @@ impl RecoverStep {
             Self::None => "none",
             Self::Bridge => "bridge",
             Self::ScaleShift => "scale-shift",
+            Self::Compensate => "compensate",
+            Self::Bias => "bias",
             Self::Recalibrate => "recalibrate",
         }
     }

@@ -4,12 +4,14 @@ use std::ops::ControlFlow;
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
-use layerprune::analysis::{Units, Way};
+use layerprune::analysis::{ChannelCut, Channels, Units, Way};
 use layerprune::fit::DEFAULT_PENALTY;
 use layerprune::onnx::Model;
-use layerprune::pipeline::{BridgeFit, Maps, Observe, Part, PortError, Visit, fit_bridges};
-use layerprune::plan::{Plan, PlanError};
-use layerprune::surgery;
+use layerprune::pipeline::{
+    self, BridgeFit, Compensation, Correction, Maps, Observe, Part, PortError, RecoveryError, Visit,
+};
+use layerprune::plan::{self, Plan, PlanError};
+use layerprune::surgery::{self, Bridged};
 use layerprune_data::Dataset;
 use layerprune_infer::Session;
 use serde::Serialize;
@@ -29,11 +31,15 @@ pub(crate) struct Recovery {
     /// Images that the errors were measured on.
     held_out_images: usize,
     bridges: Vec<BridgeFit>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    compensated: Vec<Compensation>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    corrected: Vec<Correction>,
     output_error: OutputError,
 }
 
 /// How far the first output is from the original model's: `‖a − b‖ / ‖a‖` over all held-out images.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct OutputError {
     /// After the cut alone. Where bridges are to be fitted, they pass on what they read, or give zeros.
     before: f64,
@@ -52,8 +58,10 @@ pub(crate) fn steps(args: &RecoverArgs) -> Result<Vec<RecoverStep>> {
     if times(RecoverStep::Bridge) + times(RecoverStep::ScaleShift) > 1 {
         return Err(Usage(format!("`--recover {}` would fit bridges twice", names())).into());
     }
-    if times(RecoverStep::Recalibrate) > 1 {
-        return Err(Usage(format!("`--recover {}` would recalibrate twice", names())).into());
+    for step in [RecoverStep::Compensate, RecoverStep::Bias, RecoverStep::Recalibrate] {
+        if times(step) > 1 {
+            return Err(Usage(format!("`--recover {}` would do `{}` twice", names(), step.name())).into());
+        }
     }
     Ok(asked.iter().copied().filter(|&step| step != RecoverStep::None).collect())
 }
@@ -63,7 +71,7 @@ pub(crate) fn way(steps: &[RecoverStep]) -> Option<Way> {
     steps.iter().find_map(|step| match step {
         RecoverStep::Bridge => Some(Way::Bridge),
         RecoverStep::ScaleShift => Some(Way::ScaleShift),
-        RecoverStep::None | RecoverStep::Recalibrate => None,
+        RecoverStep::None | RecoverStep::Compensate | RecoverStep::Bias | RecoverStep::Recalibrate => None,
     })
 }
 
@@ -97,21 +105,26 @@ pub(crate) fn cut_and_recover(
     global: &Global,
 ) -> Result<(Model, Recovery)> {
     data.expect_clear_normalisation()?;
-    let (mut recovered, bridges) = surgery::apply_with_bridges(model, units, plan)?;
-    let cut = recovered.clone();
+    let (cut, bridges) = surgery::apply_with_bridges(model, units, plan)?;
     let fitted = data.unlabelled(&data.train, args.recover_samples)?;
     let held_out = data.unlabelled(&data.held_out, args.recover_samples.div_ceil(5))?;
-    let mut fits = Vec::new();
+    let images = Images { data, fitted: &fitted, held_out: &held_out, global };
+    let site = Site { model, units, plan, bridges: &bridges, images };
+    let mut recovered = cut.clone();
+    let mut done = Recovery {
+        steps: steps.iter().map(|step| step.name()).collect(),
+        images: fitted.len(),
+        held_out_images: held_out.len(),
+        bridges: Vec::new(),
+        compensated: Vec::new(),
+        corrected: Vec::new(),
+        output_error: OutputError::default(),
+    };
     for step in steps {
         match step {
-            RecoverStep::Bridge | RecoverStep::ScaleShift => {
-                let images = (fitted.len() + held_out.len()) * bridges.len();
-                let bar = progress::bar(global, "bridging", images as u64);
-                let mut port = Images { data, fitted: &fitted, held_out: &held_out, global, bar: &bar };
-                let done = fit_bridges(model, &mut recovered, &bridges, DEFAULT_PENALTY, &mut port, &mut |_| {});
-                bar.finish_and_clear();
-                fits = done.map_err(|error| if interrupt::asked() { interrupted() } else { error.into() })?;
-            }
+            RecoverStep::Bridge | RecoverStep::ScaleShift => done.bridges = site.bridge(&mut recovered)?,
+            RecoverStep::Compensate => done.compensated = site.compensate(&mut recovered)?,
+            RecoverStep::Bias => done.corrected = site.correct(&mut recovered)?,
             RecoverStep::Recalibrate => {
                 if let Some(model) = training::recalibrate_on(&recovered, data, &fitted, global)? {
                     recovered = model;
@@ -124,35 +137,97 @@ pub(crate) fn cut_and_recover(
     }
     let (recovered, folded) = surgery::fold(&recovered, units, &bridges)?;
     for folded in folded {
-        for fit in fits.iter_mut().filter(|fit| fit.unit == folded.unit) {
+        for fit in done.bridges.iter_mut().filter(|fit| fit.unit == folded.unit) {
             fit.folded_into = Some(folded.into.clone());
         }
     }
-    let output_error = output_error([model, &cut, &recovered], data, &held_out, global)?;
-    let (images, held_out_images) = (fitted.len(), held_out.len());
-    let steps = steps.iter().map(|step| step.name()).collect();
-    Ok((recovered, Recovery { steps, images, held_out_images, bridges: fits, output_error }))
+    done.output_error = output_error([model, &cut, &recovered], data, &held_out, global)?;
+    Ok((recovered, done))
+}
+
+/// What the steps of recovery work on.
+struct Site<'a> {
+    model: &'a Model,
+    units: &'a Units,
+    plan: &'a Plan,
+    bridges: &'a [Bridged],
+    images: Images<'a>,
+}
+
+impl Site<'_> {
+    fn bridge(&self, recovered: &mut Model) -> Result<Vec<BridgeFit>> {
+        let (mut port, bar) = self.images.port("bridging", self.bridges.len());
+        let done = pipeline::fit_bridges(self.model, recovered, self.bridges, DEFAULT_PENALTY, &mut port, &mut |_| {});
+        finished(done, &bar)
+    }
+
+    fn compensate(&self, recovered: &mut Model) -> Result<Vec<Compensation>> {
+        let (channels, cut) = self.channel_cut()?;
+        let (consumers, others) = surgery::consumers(self.units, &channels, &cut, recovered);
+        for other in others {
+            let text = format!("`{}` is left as the cut left it: {}", other.name, other.reason);
+            progress::note(self.images.global, &text);
+        }
+        let (mut port, bar) = self.images.port("compensating", consumers.len());
+        let (model, step) = (self.model, &mut |_: &Compensation| {});
+        let done = pipeline::compensate(model, recovered, &consumers, DEFAULT_PENALTY, &mut port, step);
+        finished(done, &bar)
+    }
+
+    fn correct(&self, recovered: &mut Model) -> Result<Vec<Correction>> {
+        let (_, cut) = self.channel_cut()?;
+        let nodes = surgery::biased_nodes(self.model, self.units, &cut, recovered);
+        let (mut port, bar) = self.images.port("correcting biases", nodes.len());
+        finished(pipeline::correct_biases(self.model, recovered, &nodes, &mut port, &mut |_| {}), &bar)
+    }
+
+    /// Which channels are gone; none where layers are.
+    fn channel_cut(&self) -> Result<(Channels, ChannelCut)> {
+        let channels = Channels::find(self.model, &self.units.model, &self.units.shapes);
+        let cut = plan::cut_of(&self.model.graph, &channels, &self.plan.channels)?;
+        Ok((channels, cut))
+    }
+}
+
+fn finished<T>(done: Result<Vec<T>, RecoveryError>, bar: &ProgressBar) -> Result<Vec<T>> {
+    bar.finish_and_clear();
+    done.map_err(|error| if interrupt::asked() { interrupted() } else { error.into() })
 }
 
 fn interrupted() -> anyhow::Error {
     CannotBeDone("interrupted; nothing was written".to_owned()).into()
 }
 
-/// The library's port: models run by the inference engine on the images of this command.
+/// The images of this command.
+#[derive(Clone, Copy)]
 struct Images<'a> {
     data: &'a Data,
     fitted: &'a Dataset,
     held_out: &'a Dataset,
     global: &'a Global,
-    bar: &'a ProgressBar,
 }
 
-impl Observe for Images<'_> {
+impl<'a> Images<'a> {
+    /// The library's port with a bar for that many passes.
+    fn port(self, what: &'static str, passes: usize) -> (Engine<'a>, ProgressBar) {
+        let bar = progress::bar(self.global, what, ((self.fitted.len() + self.held_out.len()) * passes) as u64);
+        (Engine { images: self, bar: bar.clone() }, bar)
+    }
+}
+
+/// The library's port: models run by the inference engine.
+struct Engine<'a> {
+    images: Images<'a>,
+    bar: ProgressBar,
+}
+
+impl Observe for Engine<'_> {
     fn pairs(&mut self, first: &Model, second: &Model, visit: &mut Visit<'_>) -> Result<(), PortError> {
-        let options = data::session_options(self.global);
+        let Images { data, fitted, held_out, global } = self.images;
+        let options = data::session_options(global);
         let (first, second) = (Session::load(first, &options)?, Session::load(second, &options)?);
-        for (part, set) in [(Part::Fitted, self.fitted), (Part::HeldOut, self.held_out)] {
-            for batch in data::batches_for(&first, set, &self.data.preprocess)? {
+        for (part, set) in [(Part::Fitted, fitted), (Part::HeldOut, held_out)] {
+            for batch in data::batches_for(&first, set, &data.preprocess)? {
                 if interrupt::check() == ControlFlow::Break(()) {
                     return Err(interrupted().into());
                 }
@@ -205,10 +280,35 @@ pub(crate) fn text(recovery: &Recovery) -> String {
         };
         text.push_str(&format!("  {}: R² {}, {} held out; {cost}\n", fit.unit, share(fit.r2), share(fit.held_out_r2)));
     }
+    text.push_str(&compensation_text(&recovery.compensated));
+    if !recovery.corrected.is_empty() {
+        let (nodes, images) = (recovery.corrected.len(), recovery.images);
+        text.push_str(&format!(
+            "corrected the biases of {nodes} nodes by their means over {images} images, no labels used\n"
+        ));
+    }
     let OutputError { before, after } = recovery.output_error;
     text.push_str(&format!(
         "relative error of the output on {} held-out images: {before:.3} → {after:.3}\n",
         recovery.held_out_images
     ));
+    text
+}
+
+fn compensation_text(fits: &[Compensation]) -> String {
+    let Some(first) = fits.first() else { return String::new() };
+    let left = fits.iter().filter(|fit| !fit.taken).count();
+    let worst = fits.iter().fold(first, |worst, fit| if fit.r2 < worst.r2 { fit } else { worst });
+    let share = |r2: Option<f64>| r2.map_or_else(|| "undefined".to_owned(), |r2| format!("{r2:.3}"));
+    let mut text = format!(
+        "fitted the weights of {} nodes to what they gave, no labels used; lowest held-out R² {} → {} at `{}`\n",
+        fits.len() - left,
+        share(worst.r2_before),
+        share(worst.r2),
+        worst.node
+    );
+    if left > 0 {
+        text.push_str(&format!("left {left} as they were: what was fitted explains less of the held-out images\n"));
+    }
     text
 }

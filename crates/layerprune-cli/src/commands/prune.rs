@@ -34,6 +34,11 @@ struct Outcome {
     output: Option<String>,
 }
 
+const NO_BRIDGE: &str = "a bridge stands for a whole layer; where channels go, use `--recover compensate,recalibrate`";
+
+const NO_COMPENSATION: &str =
+    "`--recover compensate` is for what reads channels that are gone; in place of layers, use `--recover bridge`";
+
 /// Plans what to remove, cuts it and writes the model.
 pub(crate) fn run(args: &PruneArgs, global: &Global) -> Result<()> {
     for path in args.output.iter().chain(&args.save_plan) {
@@ -96,6 +101,10 @@ fn plan_layers(
 ) -> Result<(Plan, Option<LatencyComparison>)> {
     let mut constraints = model::constraints(&args.limits, units)?;
     let fitted = recovery::way(steps);
+    let compensating = steps.contains(&RecoverStep::Compensate);
+    if compensating && args.what.plan.is_none() {
+        return Err(Usage(NO_COMPENSATION.to_owned()).into());
+    }
     if let Some(way) = fitted {
         if args.limits.drop_branches {
             let text = "`--drop-branches` and bridges are two ways of removing the same blocks; give one of them";
@@ -106,7 +115,13 @@ fn plan_layers(
     Ok(if let Some(path) = &args.what.plan {
         let mut plan: Plan = read_json(path, "plan", PLAN_SCHEMA)?;
         if !plan.channels.is_empty() {
+            if fitted.is_some() {
+                return Err(Usage(NO_BRIDGE.to_owned()).into());
+            }
             return Ok((recount(model, units, plan)?, None));
+        }
+        if compensating {
+            return Err(Usage(NO_COMPENSATION.to_owned()).into());
         }
         recovery::by_way(&mut plan, units, fitted)?;
         for planned in &plan.removed {
@@ -157,8 +172,7 @@ fn plan_layers(
 /// Chooses channels: a share of the filters, or those that do nothing.
 fn plan_channels(args: &PruneArgs, model: &Model, units: &Units, steps: &[RecoverStep]) -> Result<Plan> {
     if recovery::way(steps).is_some() {
-        let text = "a bridge stands for a whole layer; after `--filters`, use `--recover recalibrate`";
-        return Err(Usage(text.to_owned()).into());
+        return Err(Usage(NO_BRIDGE.to_owned()).into());
     }
     let channels = Channels::find(model, &units.model, &units.shapes);
     let constraints = ChannelConstraints {

@@ -83,9 +83,15 @@ fn labels_play_no_part() {
     let mut labels = other.bytes("data/train-labels-idx1-ubyte");
     labels[8..].fill(0);
     other.write("data/train-labels-idx1-ubyte", labels);
-    for recover in ["bridge", "scale-shift,recalibrate"] {
+    let layers = "--remove layer1.0,layer2.1";
+    for (what, recover) in [
+        (layers, "bridge"),
+        (layers, "scale-shift,recalibrate"),
+        (layers, "bias"),
+        ("--filters 40% --criterion weight-norm", "compensate,bias"),
+    ] {
         for place in [&place, &other] {
-            place.ok(&format!("prune net.onnx --remove layer1.0,layer2.1 --recover {recover} {DATA} -o pruned.onnx"));
+            place.ok(&format!("prune net.onnx {what} --recover {recover} {DATA} -o pruned.onnx"));
         }
         assert_eq!(place.bytes("pruned.onnx"), other.bytes("pruned.onnx"), "{recover}");
     }
@@ -174,7 +180,7 @@ fn what_makes_no_sense_is_refused() {
     message("bridge", "").fails(2, &["`--recover` needs images: give `--data KIND:PATH`"]);
     message("none,bridge", DATA).fails(2, &["`--recover none,bridge`: `none` stands alone"]);
     message("bridge,scale-shift", DATA).fails(2, &["`--recover bridge,scale-shift` would fit bridges twice"]);
-    message("recalibrate,bridge,recalibrate", DATA).fails(2, &["would recalibrate twice"]);
+    message("recalibrate,bridge,recalibrate", DATA).fails(2, &["would do `recalibrate` twice"]);
     message("bridge", &format!("{DATA} --drop-branches")).fails(2, &["`--drop-branches` and bridges are two ways"]);
     message("bridge", &format!("{DATA} --recover-samples 0")).fails(2, &["--recover-samples"]);
     message("training", DATA).fails(2, &["'training'"]);
@@ -197,4 +203,54 @@ fn ctrl_c_leaves_nothing_behind() {
         (place.bytes("pruned.onnx"), place.names()),
         (b"old".to_vec(), vec!["data".to_owned(), "net.onnx".to_owned(), "pruned.onnx".to_owned()])
     );
+}
+
+#[test]
+fn what_reads_removed_channels_is_fitted_anew() {
+    let place = file_of_images();
+    let command = format!("prune net.onnx --filters 40% --criterion weight-norm {DATA}");
+    let done = place.ok(&format!("{command} --recover compensate,recalibrate -o pruned.onnx --format json"));
+    let json = done.json();
+    let recovery = &json["recovery"];
+    assert_eq!(recovery["steps"], serde_json::json!(["compensate", "recalibrate"]));
+    let fits = recovery["compensated"].as_array().unwrap();
+    assert!(fits.iter().all(|fit| fit["taken"] == true && fit["r2"].as_f64() > fit["r2_before"].as_f64()), "{done}");
+    let error = |when: &str| recovery["output_error"][when].as_f64().unwrap();
+    assert!(error("after") < error("before"), "{done}");
+    place.ok(&format!("{command} --recover none -o plain.onnx"));
+    assert_eq!(operators(&place, "pruned.onnx"), operators(&place, "plain.onnx"));
+    let text = place.ok(&format!("{command} --recover compensate,bias -o pruned.onnx")).stdout;
+    let count = fits.len();
+    assert!(text.contains(&format!("fitted the weights of {count} nodes to what they gave, no labels used")), "{text}");
+    assert!(text.contains("corrected the biases of "), "{text}");
+}
+
+#[test]
+fn steps_that_do_not_go_with_what_is_removed_are_refused() {
+    let place = file_of_images();
+    assert_snapshot!(place.run(&format!("prune net.onnx --remove layer1.1 --recover compensate {DATA} -o a.onnx")), @"
+    exit status: 2
+    ----- stderr
+    error: `--recover compensate` is for what reads channels that are gone; in place of layers, use `--recover bridge`
+    ");
+    assert_snapshot!(place.run(&format!("prune net.onnx --filters 20% --recover bridge {DATA} -o a.onnx")), @"
+    exit status: 2
+    ----- stderr
+    error: a bridge stands for a whole layer; where channels go, use `--recover compensate,recalibrate`
+    ");
+    assert_snapshot!(place.run(&format!("prune net.onnx --filters 20% --recover bias,bias {DATA} -o a.onnx")), @"
+    exit status: 2
+    ----- stderr
+    error: `--recover bias,bias` would do `bias` twice
+    ");
+    place.ok("prune net.onnx --remove layer1.1 --dry-run --save-plan layers.json");
+    place
+        .run(&format!("prune net.onnx --plan layers.json --recover compensate {DATA} -o a.onnx"))
+        .fails(2, &["in place of layers, use `--recover bridge`"]);
+    place.ok("prune net.onnx --filters 20% --dry-run --save-plan filters.json");
+    place
+        .run(&format!("prune net.onnx --plan filters.json --recover bridge {DATA} -o a.onnx"))
+        .fails(2, &["a bridge stands for a whole layer"]);
+    let done = place.ok(&format!("prune net.onnx --plan filters.json --recover compensate {DATA} -o a.onnx"));
+    assert!(done.stdout.contains("fitted the weights of"), "{done}");
 }

@@ -32,6 +32,7 @@ pub use channels::{Channel, ChannelCut, ChannelGroup, ChannelRow, ChannelTable, 
 pub use coupling::{Coupling, FilterAxis, Pin, ValueAxis};
 pub use filters::{Filters, batch_norm_behind, filters_of, sums_of_filters};
 use flow::Flow;
+pub(crate) use naming::layer_name;
 pub use path::Next;
 pub use shrink::{Shrink, WindowChange};
 pub use tree::{TREE_SCHEMA, TreeRow, UnitTree};

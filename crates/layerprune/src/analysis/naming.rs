@@ -40,7 +40,7 @@ fn block_name(graph: &Graph, unit: &Unit) -> String {
 }
 
 /// The module of the weighted node; else its weight's name; else the node's own label.
-pub(super) fn layer_name(graph: &Graph, id: NodeId) -> String {
+pub(crate) fn layer_name(graph: &Graph, id: NodeId) -> String {
     let node = graph.node(id);
     let module = path(node.name());
     if !module.is_empty() {

@@ -2,7 +2,11 @@
 
 mod bridge;
 mod budget;
+mod compensate;
+mod correct;
 mod job;
+mod observe;
+mod patches;
 
 use std::error::Error;
 
@@ -11,9 +15,12 @@ use crate::evidence::Evidence;
 use crate::onnx::Model;
 use crate::record::{Accuracy, EpochRow, LatencyComparison, Record};
 
-pub use bridge::{BridgeError, BridgeFit, Maps, Observe, Part, Visit, fit_bridges};
+pub use bridge::{BridgeFit, fit_bridges};
 pub use budget::{BudgetError, BudgetStep, prune_to_latency};
+pub use compensate::{Compensation, compensate};
+pub use correct::{Correction, correct_biases};
 pub use job::{Job, JobError, Target, run};
+pub use observe::{Maps, Observe, Part, RecoveryError, Visit};
 
 /// A fault of whatever stands behind a port.
 pub type PortError = Box<dyn Error + Send + Sync>;

@@ -1,7 +1,7 @@
 //! Folds bridges into the convolution or batch norm beside them, where that changes nothing but rounding.
 
 use super::bridge::Bridged;
-use super::{SurgeryError, shapes_like, sweep};
+use super::{SurgeryError, settings, shapes_like, sweep};
 use crate::analysis::{Units, Way};
 use crate::graph::{Graph, NodeId, Uses, ValueId, tensor};
 use crate::onnx::Model;
@@ -38,7 +38,7 @@ pub fn fold(model: &Model, units: &Units, bridges: &[Bridged]) -> Result<(Model,
         let site = Site { graph: &graph, shapes: &shapes, uses: &uses, bridge };
         let Some(change) = site.behind().or_else(|| site.before()) else { continue };
         folded.push(Folded { unit: bridge.unit.clone(), into: graph.label(change.node) });
-        carry_out(&mut graph, &uses, change);
+        carry_out(&mut graph, change);
         sweep(&mut graph, &dead, &unread);
         graph.validate().map_err(SurgeryError::Invalid)?;
     }
@@ -52,23 +52,9 @@ struct Change {
     redirect: (ValueId, ValueId),
 }
 
-fn carry_out(graph: &mut Graph, uses: &Uses, change: Change) {
+fn carry_out(graph: &mut Graph, change: Change) {
     for (position, dims, numbers) in change.numbers {
-        let new = tensor::from_f32(&dims, &numbers);
-        let old = graph.node(change.node).input(position);
-        let own = old.filter(|&value| {
-            let listed = graph.is_output(value) || graph.inputs().iter().any(|port| port.value == value);
-            uses.consumers(value).len() == 1 && !listed
-        });
-        match own {
-            Some(value) => graph.set_initializer(value, new),
-            None => {
-                let name = old.map(|value| graph.value_name(value).to_owned());
-                let name = name.unwrap_or_else(|| format!("{}.bias", graph.label(change.node)));
-                let value = graph.add_initializer(&name, new);
-                graph.set_input(change.node, position, value);
-            }
-        }
+        settings::set_stored(graph, change.node, position, tensor::from_f32(&dims, &numbers));
     }
     graph.redirect(change.redirect.0, change.redirect.1);
 }

@@ -5,6 +5,7 @@ mod channels;
 mod fold;
 mod linear;
 mod masked;
+mod refit;
 mod settings;
 mod shrink;
 
@@ -20,6 +21,7 @@ use crate::shapes::{self, InputShapes, Shapes};
 pub use bridge::Bridged;
 pub use fold::{Folded, fold};
 pub use masked::masked;
+pub use refit::{Biased, Consumer, NotFitted, biased_nodes, consumers};
 
 /// Why a plan could not be carried out.
 #[derive(Debug, thiserror::Error)]

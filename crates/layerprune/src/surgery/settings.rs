@@ -44,6 +44,13 @@ fn set_input(graph: &mut Graph, shapes: &Shapes, id: NodeId, position: usize, el
     } else {
         tensor::from_i64(&[elements.len()], elements)
     };
+    set_stored(graph, id, position, tensor);
+}
+
+/// Stores `tensor` as the node's input at `position`. An initializer that only this node reads is replaced, any other input
+/// gets a sibling.
+pub(super) fn set_stored(graph: &mut Graph, id: NodeId, position: usize, tensor: TensorProto) {
+    let old = graph.node(id).input(position);
     let lone = old.filter(|&old| {
         graph.initializer(old).is_some()
             && graph.uses().consumers(old).len() == 1

@@ -18,24 +18,24 @@ fn by(way: Way) -> Constraints {
     Constraints { ways: BTreeSet::from([way]), ..Constraints::default() }
 }
 
-fn units(model: &Model) -> Units {
+pub(crate) fn units(model: &Model) -> Units {
     Units::find(model, &Default::default()).unwrap()
 }
 
-fn session(model: &Model) -> Session {
+pub(crate) fn session(model: &Model) -> Session {
     let written = Model::from_bytes(&model.to_bytes()).unwrap();
     Session::load(&written, &SessionOptions { threads: 1, ..Default::default() }).unwrap()
 }
 
 /// Random images, in batches of two.
-struct Images {
+pub(crate) struct Images {
     shape: [usize; 3],
     fitted: usize,
     held_out: usize,
 }
 
 impl Images {
-    fn new(shape: [usize; 3]) -> Self {
+    pub(crate) fn new(shape: [usize; 3]) -> Self {
         Self { shape, fitted: 12, held_out: 4 }
     }
 
@@ -62,14 +62,14 @@ impl Observe for Images {
     }
 }
 
-fn run(model: &Model, shape: [usize; 3]) -> Vec<f32> {
+pub(crate) fn run(model: &Model, shape: [usize; 3]) -> Vec<f32> {
     let session = session(model);
     let mut random = SplitMix::new(2);
     let images: Vec<f32> = (0..2 * shape.iter().product::<usize>()).map(|_| random.normal() as f32).collect();
     session.run(&images, [2, shape[0], shape[1], shape[2]]).unwrap().output(0).data.clone()
 }
 
-fn distance(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn distance(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     let scale = b.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
     assert!(scale > 0.0, "the reference gives nothing but zeros");

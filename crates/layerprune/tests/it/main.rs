@@ -3,6 +3,7 @@
 
 mod bridge;
 mod channels;
+mod compensate;
 mod criteria;
 mod graph;
 mod hostile;
