@@ -51,7 +51,7 @@ pub(crate) fn units(model: &Model, shapes: &InputShapes) -> Result<Units> {
 
 /// What may go, by the globs of the command line.
 pub(crate) fn constraints(args: &LimitArgs, units: &Units) -> Result<Constraints> {
-    let mut constraints = Constraints::bypass_only();
+    let mut constraints = Constraints::plain();
     if args.drop_branches {
         constraints.ways.insert(Way::DropBranch);
     }

@@ -19,6 +19,26 @@ pub struct Cost {
     pub macs: Option<u64>,
 }
 
+impl Cost {
+    /// The sum of both; MACs are absent where they are of either.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            parameters: self.parameters + other.parameters,
+            macs: self.macs.zip(other.macs).and_then(|(a, b)| a.checked_add(b)),
+        }
+    }
+
+    /// This without `other`; MACs are absent where they are of either.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        Self {
+            parameters: self.parameters.saturating_sub(other.parameters),
+            macs: self.macs.zip(other.macs).map(|(a, b)| a.saturating_sub(b)),
+        }
+    }
+}
+
 /// A weighted node that gets a weight for other input channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resized {
@@ -34,6 +54,13 @@ pub struct Resized {
     pub bias: usize,
     /// Its bias as it is.
     pub old_bias: Option<ValueId>,
+}
+
+/// What stored values and nodes lose where channels go, apart from those that go as a whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lost {
+    parameters: BTreeMap<ValueId, u64>,
+    macs: BTreeMap<NodeId, u64>,
 }
 
 /// The cost of every node of a graph.
@@ -94,6 +121,29 @@ impl Costs {
                 .iter()
                 .filter_map(|id| self.macs.get(id))
                 .try_fold(0_u64, |sum, macs| sum.checked_add((*macs)?)),
+        }
+    }
+
+    /// What is lost from these costs to `after`, those of the same graph at smaller sizes.
+    #[must_use]
+    pub fn lost(&self, after: &Self) -> Lost {
+        let left = |value: &ValueId| after.parameters.get(value).copied().unwrap_or(0);
+        let parameters = self.parameters.iter().map(|(value, elements)| (*value, elements.saturating_sub(left(value))));
+        let macs =
+            self.macs.iter().filter_map(|(id, macs)| Some((*id, (*macs)?.saturating_sub((*after.macs.get(id)?)?))));
+        Lost {
+            parameters: parameters.filter(|(_, lost)| *lost > 0).collect(),
+            macs: macs.filter(|(_, lost)| *lost > 0).collect(),
+        }
+    }
+
+    /// What is lost by what stays where the nodes of `gone` go.
+    #[must_use]
+    pub fn lost_beside(&self, lost: &Lost, gone: &BTreeSet<NodeId>) -> Cost {
+        let read = |value: &ValueId| self.readers[value].iter().any(|reader| !gone.contains(reader));
+        Cost {
+            parameters: lost.parameters.iter().filter(|(value, _)| read(value)).map(|(_, lost)| lost).sum(),
+            macs: Some(lost.macs.iter().filter(|(id, _)| !gone.contains(id)).map(|(_, lost)| lost).sum()),
         }
     }
 

@@ -129,7 +129,11 @@ fn text(table_of: &UnitTable) -> String {
     let rows: Vec<Vec<String>> = table_of.units.iter().map(|unit| row(unit, total_macs)).collect();
     let mut text = table(&HEAD, &rows);
     let macs = total_macs.map_or_else(|| "unknown".to_owned(), count);
-    let removable = table_of.units.iter().filter(|unit| unit.ways.contains(&Way::Bypass)).count();
+    let removable = table_of
+        .units
+        .iter()
+        .filter(|unit| unit.ways.iter().any(|way| [Way::Bypass, Way::DropFeatures].contains(way)))
+        .count();
     let first = |way: Way| table_of.units.iter().filter(|unit| unit.ways.first() == Some(&way)).count();
     let by = [(first(Way::DropBranch), "--drop-branches"), (first(Way::ShrinkChain), "--shrink-chains")];
     let more: String =
@@ -184,7 +188,7 @@ fn row(unit: &UnitRow, total: Option<u64>) -> Vec<String> {
         (Some(Way::DropBranch), None) => "branch only".to_owned(),
         (Some(Way::Bridge | Way::ScaleShift), _) => "by a fitted bridge".to_owned(),
         (Some(Way::ShrinkChain), reason) => format!("by shrinking: {}", reason.as_deref().unwrap_or("")),
-        (Some(Way::DropFeatures), reason) => format!("not yet: {}", reason.as_deref().unwrap_or("")),
+        (Some(Way::DropFeatures), _) => "yes: with its features".to_owned(),
         (None, reason) => format!("no: {}", reason.as_deref().unwrap_or("")),
     };
     vec![

@@ -46,11 +46,10 @@ pub(crate) fn text(scores: &Scores, units: &Units) -> String {
             cells.push(if ties[place] { "≈ next".to_owned() } else { String::new() });
             let way = units.named(&row.unit).and_then(|unit| unit.removals.first()).map(|removal| removal.way);
             cells.push(match way {
-                Some(Way::Bypass) => "yes".to_owned(),
+                Some(Way::Bypass | Way::DropFeatures) => "yes".to_owned(),
                 Some(Way::DropBranch) => "branch only".to_owned(),
                 Some(Way::Bridge | Way::ScaleShift) => "by a fitted bridge".to_owned(),
                 Some(Way::ShrinkChain) => "by shrinking".to_owned(),
-                Some(Way::DropFeatures) => "not yet".to_owned(),
                 None => "no".to_owned(),
             });
             if let Some(accuracy) = &row.accuracy {

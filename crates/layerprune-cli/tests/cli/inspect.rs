@@ -79,15 +79,23 @@ fn the_tree_shows_what_lies_in_blocks_and_what_holds_them() {
 }
 
 #[test]
-fn dense_layers_are_listed_and_not_removed_yet() {
+fn dense_layers_are_listed_and_can_go() {
     let place = Place::with(&densenet(1, 8, 4, 2));
     let done = place.ok("inspect net.onnx");
     let line = "features.denseblock1.denselayer2  dense layer  N×4×8×8";
     assert!(done.stdout.contains(line), "{done}");
-    assert!(done.stdout.contains("not yet: it adds features: N×4×8×8 to N×12×8×8"), "{done}");
-    place
-        .run("prune net.onnx --remove features.denseblock1.denselayer2 -o pruned.onnx")
-        .fails(1, &["(this version finds dense layers and does not remove them yet)"]);
+    assert!(done.stdout.contains("yes: with its features"), "{done}");
+    let json = place
+        .ok("prune net.onnx --remove *denseblock1.denselayer2,features.denseblock2.denselayer1 -o pruned.onnx --format json")
+        .json();
+    assert_eq!(json["plan"]["removed"][0]["way"], "drop-features");
+    let left = place.ok("inspect pruned.onnx --format json").json();
+    assert_eq!(json["plan"]["after"], left["total"]);
+    let names: Vec<&str> =
+        left["units"].as_array().unwrap().iter().map(|unit| unit["name"].as_str().unwrap()).collect();
+    let dense: Vec<&str> = names.into_iter().filter(|name| name.contains("denselayer")).collect();
+    assert_eq!(dense, ["features.denseblock1.denselayer1", "features.denseblock2.denselayer2"]);
+    place.ok("prune net.onnx --criterion weight-norm --layers 3 -o ranked.onnx");
 }
 
 #[test]

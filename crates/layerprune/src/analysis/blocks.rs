@@ -137,6 +137,7 @@ fn unit(graph: &Graph, shapes: &Shapes, flow: &Flow, fork: &Fork) -> Unit {
         bridge,
         next: None,
         shrink: None,
+        features: None,
         gone: BTreeSet::new(),
         cost: Cost { parameters: 0, macs: None },
         entry_shape: String::new(),

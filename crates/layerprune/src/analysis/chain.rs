@@ -113,6 +113,7 @@ fn layer(graph: &Graph, shapes: &Shapes, flow: &Flow, first: NodeId) -> Unit {
         bridge,
         next: None,
         shrink,
+        features: None,
         gone: BTreeSet::new(),
         cost: Cost { parameters: 0, macs: None },
         entry_shape: String::new(),

@@ -8,7 +8,7 @@ use super::coupling::{Coupling, FilterAxis, Pin, Position, ValueAxis};
 use super::flow::Flow;
 use super::{naming, why};
 use crate::cost::Costs;
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, NodeId, ValueId};
 use crate::onnx::{Model, ModelDigest};
 use crate::shapes::Shapes;
 
@@ -82,6 +82,25 @@ impl ChannelCut {
         self.kept.get(&at).map(Vec::as_slice)
     }
 
+    /// Takes away all that any of `cuts` does.
+    #[must_use]
+    pub fn all<'a>(cuts: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut kept: BTreeMap<ValueAxis, Vec<usize>> = BTreeMap::new();
+        for (at, stays) in cuts.into_iter().flat_map(Self::axes) {
+            kept.entry(at)
+                .and_modify(|kept| kept.retain(|index| stays.contains(index)))
+                .or_insert_with(|| stays.to_vec());
+        }
+        Self { kept }
+    }
+
+    /// What is cut of these values alone.
+    #[must_use]
+    pub fn of(&self, values: &BTreeSet<ValueId>) -> Self {
+        let kept = self.kept.iter().filter(|(at, _)| values.contains(&at.value));
+        Self { kept: kept.map(|(at, kept)| (*at, kept.clone())).collect() }
+    }
+
     /// `shapes` as they are without what goes.
     #[must_use]
     pub fn shapes(&self, shapes: &Shapes) -> Shapes {
@@ -145,6 +164,20 @@ impl Channels {
             (at, (0..size).filter(|index| !gone.contains(index)).collect())
         });
         ChannelCut { kept: kept.collect() }
+    }
+
+    /// What goes with all indices of `at`.
+    ///
+    /// # Errors
+    /// Why one of them is held.
+    pub(super) fn cut_of_axis(&self, graph: &Graph, at: ValueAxis) -> Result<ChannelCut, String> {
+        let (start, size) = self.coupling.slot(at).ok_or("its channels cannot be followed")?;
+        let roots: BTreeSet<Position> =
+            (start..start + size as Position).map(|position| self.coupling.root(position)).collect();
+        match roots.iter().find_map(|&root| self.coupling.pinned(root)) {
+            Some(pin) => Err(why::describe(graph, pin)),
+            None => Ok(self.cut_roots(roots)),
+        }
     }
 
     pub(super) fn root_of(&self, channel: &Channel) -> Position {

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use super::blocks::{Found, leak};
 use super::chain::holds_weights;
+use super::coupling::ValueAxis;
 use super::flow::Flow;
-use super::{Kind, Removal, Unit, Way};
-use crate::cost::Cost;
+use super::{ChannelCut, Channels, Kind, Removal, Unit, Way};
+use crate::cost::{Cost, Costs, Lost};
 use crate::graph::{Graph, NodeId, ValueId};
+use crate::onnx::{Model, ModelDigest};
 use crate::ops::{attribute, axes};
 use crate::shapes::Shapes;
 
@@ -16,6 +18,47 @@ struct Dense {
     entry: ValueId,
     features: ValueId,
     nodes: BTreeSet<NodeId>,
+}
+
+/// What goes with the features of a dense layer.
+#[derive(Debug, Clone)]
+pub struct Features {
+    /// Their channels, wherever they are; of what only the layer computes, none stays.
+    pub cut: ChannelCut,
+    /// What this takes from the cost of what stays.
+    pub lost: Lost,
+}
+
+/// Finds out what goes with the features of each dense layer of `units`, and takes the removal back where one of them is held.
+pub(super) fn follow(model: &Model, digest: &ModelDigest, shapes: &Shapes, costs: &Costs, units: &mut [&mut Unit]) {
+    let mut dense = units.iter_mut().filter(|unit| unit.removal_by(Way::DropFeatures).is_some()).peekable();
+    if dense.peek().is_none() {
+        return;
+    }
+    let channels = Channels::find(model, digest, shapes);
+    for unit in dense {
+        match features(&model.graph, &channels, unit) {
+            Ok(cut) => {
+                let lost = costs.lost(&Costs::count(&model.graph, &cut.shapes(shapes)));
+                unit.features = Some(Features { cut, lost });
+            }
+            Err(reason) => {
+                unit.removals.clear();
+                unit.reason = Some(format!("its features cannot all go: {reason}"));
+            }
+        }
+    }
+}
+
+fn features(graph: &Graph, channels: &Channels, unit: &Unit) -> Result<ChannelCut, String> {
+    let cut = channels.cut_of_axis(graph, ValueAxis { value: unit.exit, axis: 1 })?;
+    let own = |value: ValueId| {
+        let uses = graph.uses();
+        let inside = |id: NodeId| unit.gone.contains(&id);
+        uses.producer(value).map_or_else(|| uses.consumers(value).iter().all(|it| inside(it.node)), inside)
+    };
+    let emptied = cut.axes().find(|(at, kept)| kept.is_empty() && !own(at.value)).map(|(at, _)| at.value);
+    emptied.map_or(Ok(cut), |value| Err(format!("no channel of `{}` would stay", graph.value_name(value))))
 }
 
 /// Finds the dense layers; one that holds a block or another of them is nested.
@@ -111,6 +154,7 @@ fn unit(graph: &Graph, shapes: &Shapes, flow: &Flow, layer: &Dense) -> Unit {
         bridge: Err("its features are joined to others, a bridge cannot stand for them".to_owned()),
         next: None,
         shrink: None,
+        features: None,
         gone: BTreeSet::new(),
         cost: Cost { parameters: 0, macs: None },
         entry_shape: String::new(),

@@ -30,6 +30,7 @@ use crate::shapes::{InputShapes, ShapeError, Shapes};
 pub use bridge::Bridge;
 pub use channels::{Channel, ChannelCut, ChannelGroup, ChannelRow, ChannelTable, Channels, GroupRow, LayerChannels};
 pub use coupling::{Coupling, FilterAxis, Pin, ValueAxis};
+pub use dense::Features;
 pub use filters::{Filters, batch_norm_behind, filters_of, sums_of_filters};
 use flow::Flow;
 pub(crate) use naming::layer_name;
@@ -70,8 +71,7 @@ pub enum Way {
     ScaleShift,
     /// A chain layer that changes channels or resolution goes, and the next layer reads its entry with a new weight.
     ShrinkChain,
-    /// A dense layer goes with all channels of its new features, which is [`Removal::from`], wherever they are read. Found,
-    /// and not carried out yet.
+    /// A dense layer goes with all channels of its new features, which is [`Removal::from`], wherever they are read.
     DropFeatures,
 }
 
@@ -133,6 +133,8 @@ pub struct Unit {
     pub next: Option<Next>,
     /// What else changes when it goes by [`Way::ShrinkChain`].
     pub shrink: Option<Shrink>,
+    /// What goes with its features when it goes by [`Way::DropFeatures`].
+    pub features: Option<Features>,
     /// Nodes that go when it is removed the first way; all of its nodes where it cannot be.
     pub gone: BTreeSet<NodeId>,
     /// What goes with them.
@@ -202,6 +204,7 @@ impl Units {
         let graph = &model.graph;
         let shapes = crate::shapes::infer(graph, given)?;
         let costs = Costs::count(graph, &shapes);
+        let digest = model.digest();
         let flow = Flow::of(graph, &shapes);
         let mut found = blocks::find(graph, &shapes, &flow);
         let has_blocks = !found.units.is_empty();
@@ -215,19 +218,24 @@ impl Units {
         nested.sort_by_key(|unit| unit.nodes.first().map(|&id| flow.position(id)));
         naming::name(graph, &mut nested, &mut taken);
         nested.iter_mut().for_each(|unit| unit.tapped = false);
+        let mut all: Vec<&mut Unit> = units.iter_mut().chain(&mut nested).collect();
+        all.iter_mut().for_each(|unit| unit.gone = gone_nodes(graph, &flow, unit));
+        dense::follow(model, &digest, &shapes, &costs, &mut all);
         let stem_ends = |unit: &Unit| has_blocks && graph.inputs().iter().any(|port| port.value == unit.entry);
         let trunk = flow.trunk(graph);
         for unit in units.iter_mut().chain(&mut nested) {
             unit.position = unit.nodes.first().map_or(0, |&id| flow.position(id));
             unit.tapped &= !stem_ends(unit) && trunk.contains(&unit.exit);
-            unit.gone = gone_nodes(graph, &flow, unit);
             unit.cost = costs.of(&unit.gone);
+            if let Some(features) = &unit.features {
+                unit.cost = unit.cost.plus(costs.lost_beside(&features.lost, &unit.gone));
+            }
             unit.next = path::Path::behind(graph, &shapes, &flow, unit.exit).ok().map(|path| path.next);
             shrink::keep_if_cheaper(unit, &costs);
             unit.entry_shape = shapes.fact(unit.entry).shape_text();
             unit.exit_shape = shapes.fact(unit.exit).shape_text();
         }
-        Ok(Self { model: model.digest(), units, nested, outside: found.outside, shapes, costs })
+        Ok(Self { model: digest, units, nested, outside: found.outside, shapes, costs })
     }
 
     /// The unit called `name`.

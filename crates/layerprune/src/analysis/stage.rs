@@ -122,6 +122,7 @@ fn stage(graph: &Graph, shapes: &Shapes, flow: &Flow, units: &[Unit], name: Stri
         bridge: bridge::between(graph, shapes, flow, entry, last.exit),
         next: None,
         shrink: None,
+        features: None,
         gone: BTreeSet::new(),
         cost: Cost { parameters: 0, macs: None },
         entry_shape: String::new(),

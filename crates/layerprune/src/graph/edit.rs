@@ -33,6 +33,15 @@ impl Graph {
         node.inputs[position] = Some(to);
     }
 
+    /// Takes `value` out of the inputs of `node`; those behind it move up.
+    ///
+    /// # Panics
+    /// When the node was removed.
+    pub fn drop_input(&mut self, node: NodeId, value: ValueId) {
+        let node = self.nodes[node.index()].as_mut().expect("only living nodes are edited");
+        node.inputs.retain(|input| *input != Some(value));
+    }
+
     /// Gives `node` an attribute, in place of the one of that name.
     ///
     /// # Panics

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::analysis::{Removal, Unit, Units, Way};
+use crate::analysis::{Unit, Units, Way};
 use crate::cost::Cost;
 use crate::criteria::Scores;
 use crate::onnx::ModelDigest;
@@ -63,6 +63,12 @@ pub struct Constraints {
 }
 
 impl Constraints {
+    /// Bypasses, and features of dense layers: what needs neither a fit nor other weights. Nothing is protected.
+    #[must_use]
+    pub fn plain() -> Self {
+        Self { ways: BTreeSet::from([Way::Bypass, Way::DropFeatures]), protected: BTreeSet::new() }
+    }
+
     /// Bypassing only, nothing protected: what is exact where it is offered for blocks.
     #[must_use]
     pub fn bypass_only() -> Self {
@@ -83,13 +89,8 @@ impl Constraints {
             .map(|other| format!("`{}`, which it shares nodes with, is protected", other.name))
     }
 
-    /// How the unit can be removed; what is only found is not among the ways.
-    fn removal(&self, unit: &Unit) -> Option<Removal> {
-        unit.removal(&self.ways).filter(|removal| removal.way != Way::DropFeatures)
-    }
-
     fn permits(&self, unit: &Unit) -> bool {
-        self.removal(unit).is_some() && !self.protected.contains(&unit.name)
+        unit.removal(&self.ways).is_some() && !self.protected.contains(&unit.name)
     }
 }
 
@@ -169,7 +170,7 @@ pub fn ranking(units: &Units, scores: &Scores, constraints: &Constraints) -> Res
     rows.sort_by(|a, b| a.score.total_cmp(&b.score));
     let removable = |name: &str| {
         let unit = units.named(name).filter(|unit| constraints.permits(unit))?;
-        Some(PlannedRemoval { unit: name.to_owned(), way: constraints.removal(unit)?.way })
+        Some(PlannedRemoval { unit: name.to_owned(), way: unit.removal(&constraints.ways)?.way })
     };
     // Scores may come from a file: a unit that stands in it twice is still one unit.
     let mut seen = BTreeSet::new();
@@ -211,14 +212,13 @@ pub fn named(units: &Units, names: &[String], constraints: &Constraints) -> Resu
         if let Some(reason) = constraints.protection(units, unit) {
             return Err(fixed(reason));
         }
-        let removal = constraints.removal(unit).ok_or_else(|| {
+        let removal = unit.removal(&constraints.ways).ok_or_else(|| {
             if let Some(way) = constraints.ways.iter().copied().find(|way| way.is_fitted()) {
                 return fixed(unit.no_bridge(way).unwrap_or_else(|| "no way of removing it is allowed".to_owned()));
             }
             let way_out = match unit.removals.first().map(|removal| removal.way) {
                 Some(Way::DropBranch) => " (its branch alone could be dropped)",
                 Some(Way::ShrinkChain) => " (the next layer could be made to read its input)",
-                Some(Way::DropFeatures) => " (this version finds dense layers and does not remove them yet)",
                 _ => "",
             };
             fixed(format!("{}{way_out}", unit.reason.as_deref().unwrap_or("no way of removing it is allowed")))

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{PlanError, PlannedRemoval};
-use crate::analysis::{Next, Removal, Unit, Units, Way};
+use crate::analysis::{Features, Next, Removal, Unit, Units, Way};
 use crate::cost::{Cost, Resized};
 use crate::graph::{NodeId, ValueId};
 
@@ -51,6 +51,15 @@ pub(crate) fn conflict(units: &Units, removed: &[PlannedRemoval]) -> Option<Plan
             return error(unit, other, reason);
         }
     }
+    for (unit, features) in dense(&found) {
+        let loses = |value: ValueId| features.cut.axes().any(|(at, _)| at.value == value);
+        let meets = |(_, removal): &&(&Unit, Removal)| {
+            removal.way != Way::DropFeatures && (loses(removal.from) || loses(removal.to))
+        };
+        if let Some((other, _)) = found.iter().find(meets) {
+            return error(unit, other, "the features of the one are among what the other reads or gives");
+        }
+    }
     let leads = |mut value: ValueId| {
         while let Some((_, removal)) = found.iter().find(|(_, removal)| removal.from == value) {
             value = removal.to;
@@ -89,6 +98,12 @@ fn target<'u>(
     Ok(next)
 }
 
+/// The dense layers among `found`.
+fn dense<'u>(found: &[(&'u Unit, Removal)]) -> impl Iterator<Item = (&'u Unit, &'u Features)> {
+    let dense = found.iter().filter(|(_, removal)| removal.way == Way::DropFeatures);
+    dense.filter_map(|(unit, _)| Some((*unit, unit.features.as_ref()?)))
+}
+
 /// The predicted cost of the model without `removed`.
 pub(super) fn cost(units: &Units, removed: &[PlannedRemoval]) -> Cost {
     let found = found(units, removed);
@@ -117,8 +132,7 @@ pub(super) fn cost(units: &Units, removed: &[PlannedRemoval]) -> Cost {
     let left = units.costs.after(&gone, &resized);
     let bridges = found.iter().filter(|(_, removal)| removal.way.is_fitted());
     let new = bridges.filter_map(|(unit, removal)| Some(unit.bridge.as_ref().ok()?.cost(removal.way)));
-    new.fold(left, |sum, cost| Cost {
-        parameters: sum.parameters + cost.parameters,
-        macs: sum.macs.zip(cost.macs).and_then(|(sum, macs)| sum.checked_add(macs)),
-    })
+    let left = new.fold(left, Cost::plus);
+    let lost = dense(&found).map(|(_, features)| units.costs.lost_beside(&features.lost, &gone));
+    lost.fold(left, Cost::minus)
 }

@@ -1,14 +1,51 @@
 //! Takes indices out of stored tensors, and lets settings follow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{SurgeryError, settings, shapes_like};
-use crate::analysis::{ChannelCut, Units, ValueAxis};
+use super::{SurgeryError, settings, shapes_like, sweep};
+use crate::analysis::{ChannelCut, Removal, Unit, Units, ValueAxis, Way};
 use crate::graph::{Graph, NodeId, ValueId, tensor};
 use crate::ops::couple::{Cut, End};
 use crate::ops::{self, constant};
+use crate::plan::PlanError;
 use crate::proto::TensorProto;
 use crate::shapes::Shapes;
+
+/// Removes the features of all dense layers among `removals`, and with them the layers.
+pub(super) fn drop_features(
+    graph: &mut Graph,
+    units: &Units,
+    removals: &[(&Unit, Removal)],
+) -> Result<(), SurgeryError> {
+    let dense = || removals.iter().filter(|(_, removal)| removal.way == Way::DropFeatures);
+    let cut = ChannelCut::all(dense().filter_map(|(unit, _)| unit.features.as_ref()).map(|features| &features.cut));
+    if dense().next().is_none() {
+        return Ok(());
+    }
+    let (dead, unread) = (graph.dead_nodes(), graph.unread_initializers());
+    for (_, removal) in dense() {
+        let uses = graph.uses();
+        for join in uses.consumers(removal.from).iter().map(|reader| reader.node) {
+            graph.drop_input(join, removal.from);
+            let node = graph.node(join);
+            if let ([Some(only)], Some(output)) = (node.inputs(), node.output(0))
+                && !graph.is_output(output)
+            {
+                let only = *only;
+                graph.redirect(output, only);
+            }
+        }
+    }
+    sweep(graph, &dead, &unread);
+    let left: BTreeSet<ValueId> = graph.nodes().flat_map(|(_, node)| node.inputs().iter().flatten().copied()).collect();
+    if let Some((at, _)) = cut.axes().find(|(at, kept)| kept.is_empty() && left.contains(&at.value)) {
+        let value = graph.value_name(at.value).to_owned();
+        return Err(PlanError::Emptied { value }.into());
+    }
+    remove(graph, &units.shapes, &cut.of(&left))?;
+    graph.validate().map_err(SurgeryError::Invalid)?;
+    check(graph, units, &cut.shapes(&units.shapes))
+}
 
 /// Removes what `cut` says from a graph whose shapes are `shapes`.
 pub(super) fn remove(graph: &mut Graph, shapes: &Shapes, cut: &ChannelCut) -> Result<(), SurgeryError> {

@@ -84,14 +84,6 @@ pub enum SurgeryError {
     /// Removals of the plan do not go together.
     #[error("the plan cannot be carried out")]
     Together(#[source] PlanError),
-    /// A way that is found and not carried out yet.
-    #[error("the plan removes `{unit}` by {way:?}, which this version does not do yet")]
-    NotYet {
-        /// The unit.
-        unit: String,
-        /// The way.
-        way: Way,
-    },
     /// The next layer cannot read what the removed one read, after the plan's other removals.
     #[error("`{unit}` cannot be shrunk away after the other removals: {reason}")]
     NotShrunk {
@@ -139,6 +131,7 @@ pub fn apply_with_bridges(model: &Model, units: &Units, plan: &Plan) -> Result<(
     let mut graph = model.graph.clone();
     let (dead, unread) = (graph.dead_nodes(), graph.unread_initializers());
     let removals = removals(units, plan)?;
+    channels::drop_features(&mut graph, units, &removals)?;
     let mut redirects = redirects(&removals);
     let mut bridges = bridge::insert(&mut graph, units, plan);
     redirects.extend(bridges.iter().map(|bridge| (bridge.place.from, bridge.output)));
@@ -215,9 +208,6 @@ fn removals<'u>(units: &'u Units, plan: &Plan) -> Result<Vec<(&'u Unit, Removal)
     if let Some(planned) = plan.removed.iter().find(|planned| find(planned).is_none()) {
         return Err(SurgeryError::NoSuchRemoval { unit: planned.unit.clone(), way: planned.way });
     }
-    if let Some(planned) = plan.removed.iter().find(|planned| planned.way == Way::DropFeatures) {
-        return Err(SurgeryError::NotYet { unit: planned.unit.clone(), way: planned.way });
-    }
     if let Some(error) = plan::conflict(units, &plan.removed) {
         return Err(SurgeryError::Together(error));
     }
@@ -227,7 +217,7 @@ fn removals<'u>(units: &'u Units, plan: &Plan) -> Result<Vec<(&'u Unit, Removal)
 }
 
 fn redirects(removals: &[(&Unit, Removal)]) -> BTreeMap<ValueId, ValueId> {
-    let plain = removals.iter().filter(|(_, removal)| removal.way != Way::ShrinkChain);
+    let plain = removals.iter().filter(|(_, removal)| ![Way::ShrinkChain, Way::DropFeatures].contains(&removal.way));
     plain.map(|(_, removal)| (removal.from, removal.to)).collect()
 }
 

@@ -14,7 +14,7 @@ use layerprune_infer::{Session, SessionOptions};
 use layerprune_testing::{Builder, bottleneck_net, int, ints, mobilenet_v1, mobilenet_v2, resnet, vgg};
 use proptest::prelude::*;
 
-fn by(way: Way) -> Constraints {
+pub(crate) fn by(way: Way) -> Constraints {
     Constraints { ways: BTreeSet::from([way]), ..Constraints::default() }
 }
 

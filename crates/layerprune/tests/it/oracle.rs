@@ -3,13 +3,15 @@
 
 use std::collections::BTreeSet;
 
-use layerprune::analysis::{Channels, Kind, Units, Way};
+use layerprune::analysis::{ChannelCut, Channels, Kind, Units, Way};
 use layerprune::onnx::Model;
 use layerprune::plan::{self, Constraints, Plan};
 use layerprune::stats::SplitMix;
 use layerprune::surgery;
 use layerprune_infer::{Input, Session, SessionOptions};
-use layerprune_testing::{Builder, any_net, bottleneck_net, mask, mobilenet_v1, mobilenet_v2, resnet, vgg};
+use layerprune_testing::{
+    Builder, any_net, bottleneck_net, densenet, int, mask, mobilenet_v1, mobilenet_v2, resnet, vgg,
+};
 use proptest::prelude::*;
 
 fn any_way() -> Constraints {
@@ -64,6 +66,102 @@ fn check_channels(model: &Model, shape: &[usize], seed: u64) -> usize {
     plan.channels.iter().map(|planned| planned.removed.len()).sum()
 }
 
+/// `x = Concat(x, f(x))`, layer by layer, the other way in which dense blocks are written.
+fn nested_concats(seed: u64, layers: usize) -> Model {
+    let mut net = Builder::new(seed);
+    let mut x = net.input("input", &[3, 8, 8]);
+    for layer in 0..layers {
+        let channels = 3 + 2 * layer;
+        let y = net.conv(&format!("/dense{layer}/conv"), &x, [channels, 2], 3, 1, 1);
+        let y = net.node("Relu", &format!("/dense{layer}/Relu"), &[&y], vec![]);
+        x = net.node("Concat", &format!("/Concat{layer}"), &[&x, &y], vec![int("axis", 1)]);
+    }
+    let out = net.conv("/head", &x, [3 + 2 * layers, 4], 3, 1, 1);
+    net.output(&out);
+    net.build()
+}
+
+/// Removes the dense layers of these numbers, and compares with their features masked where they are added up.
+fn check_dense(model: &Model, numbers: &[usize], seed: u64) -> Model {
+    let units = Units::find(model, &Default::default()).unwrap();
+    let dense: Vec<_> = units.units.iter().filter(|unit| unit.removal_by(Way::DropFeatures).is_some()).collect();
+    let gone: Vec<_> = numbers.iter().map(|&number| dense[number]).collect();
+    let names: Vec<String> = gone.iter().map(|unit| unit.name.clone()).collect();
+    let plan = plan::named(&units, &names, &Constraints::plain()).unwrap();
+    let pruned = surgery::apply(model, &units, &plan).unwrap();
+    let channels = Channels::find(model, &units.model, &units.shapes);
+    let cut = ChannelCut::all(gone.iter().map(|unit| &unit.features.as_ref().unwrap().cut));
+    let masked = surgery::masked(model, &units.shapes, &channels.coupling, &cut).unwrap();
+    assert_close(&run(&pruned, 8, seed), &run(&masked, 8, seed));
+    let left = Units::find(&pruned, &Default::default()).unwrap();
+    assert_eq!(left.costs.total(), plan.after, "predicted cost is counted cost");
+    assert_eq!(plan, serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap());
+    let dense_left = left.units.iter().filter(|unit| unit.kind == Kind::DenseLayer).count();
+    assert_eq!(dense_left, dense.len() - numbers.len());
+    pruned
+}
+
+#[test]
+fn dense_layers_go_with_their_features() {
+    let model = densenet(0, 8, 4, 3);
+    for numbers in [&[0][..], &[2], &[3], &[5], &[0, 1], &[1, 2, 4], &[0, 1, 2], &[0, 1, 2, 3, 4, 5]] {
+        check_dense(&model, numbers, 1);
+    }
+    for numbers in [&[0][..], &[1], &[3], &[0, 2], &[1, 2, 3], &[0, 1, 2, 3]] {
+        check_dense(&nested_concats(5, 4), numbers, 2);
+    }
+}
+
+#[test]
+fn a_dense_layer_costs_what_reads_its_features_too() {
+    let model = densenet(0, 8, 4, 2);
+    let units = Units::find(&model, &Default::default()).unwrap();
+    let unit = units.named("features.denseblock1.denselayer2").unwrap();
+    // Norm of 12, 1x1 of 12 to 8, norm of 8, 3x3 of 8 to 4; of the transition, the norm of 4 and 4 of the
+    // 16 channels that 8 filters read.
+    let own = 2 * 12 + 12 * 8 + 2 * 8 + 8 * 4 * 9;
+    assert_eq!(unit.cost.parameters, own + 2 * 4 + 4 * 8);
+    assert_eq!(unit.cost.macs, Some((12 * 8 + 8 * 4 * 9 + 4 * 8) * 64));
+    let pruned = check_dense(&model, &[0, 1], 3);
+    let ops: Vec<&str> = pruned.graph.nodes().map(|(_, node)| node.op_type()).collect();
+    assert_eq!(ops[..4], ["Conv", "BatchNormalization", "Relu", "Conv"], "nothing is joined where nothing is added");
+}
+
+#[test]
+fn a_dense_layer_whose_features_are_held_stays_and_says_why() {
+    let mut net = Builder::new(3);
+    let x = net.input("input", &[3, 8, 8]);
+    let y = net.conv("/dense/conv", &x, [3, 2], 3, 1, 1);
+    let x = net.node("Concat", "/Concat", &[&x, &y], vec![int("axis", 1)]);
+    net.output(&x);
+    let units = Units::find(&net.build(), &Default::default()).unwrap();
+    let unit = units.named("dense.conv").unwrap();
+    assert!(unit.removals.is_empty());
+    let reason = unit.reason.as_deref().unwrap();
+    assert!(reason.starts_with("its features cannot all go: axis 1 of `"), "{reason}");
+    let error = plan::named(&units, &names(&["dense.conv"]), &Constraints::plain()).unwrap_err();
+    assert!(error.to_string().contains(reason), "{error}");
+}
+
+#[test]
+fn a_dense_layer_does_not_go_with_what_reads_its_features_by_another_way() {
+    let mut net = Builder::new(4);
+    let x = net.input("input", &[3, 8, 8]);
+    let x = net.conv("/stem/conv", &x, [3, 4], 3, 1, 1);
+    let y = net.conv("/dense/conv", &x, [4, 2], 3, 1, 1);
+    let x = net.node("Concat", "/Concat", &[&x, &y], vec![int("axis", 1)]);
+    let x = net.conv("/plain/conv", &x, [6, 6], 3, 1, 1);
+    let x = net.conv("/head/conv", &x, [6, 2], 1, 1, 1);
+    net.output(&x);
+    let model = net.build();
+    let units = Units::find(&model, &Default::default()).unwrap();
+    let both = plan::named(&units, &names(&["dense.conv", "plain.conv"]), &Constraints::plain()).unwrap_err();
+    assert_eq!(
+        both.to_string(),
+        "`dense.conv` and `plain.conv` cannot go together: the features of the one are among what the other reads or gives"
+    );
+}
+
 fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|&name| name.to_owned()).collect()
 }
@@ -111,7 +209,17 @@ fn check(model: &Model, size: usize, seed: u64) -> usize {
 }
 
 proptest! {
+
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(24) })]
+
+    #[test]
+    fn any_dense_layers_go_as_if_masked(seed in any::<u64>(), layers in 1..4_usize, nested in any::<bool>()) {
+        let model = if nested { nested_concats(seed, layers) } else { densenet(seed, 8, 3, layers) };
+        let all = if nested { layers } else { 2 * layers };
+        let mut random = SplitMix::new(seed);
+        let numbers: Vec<usize> = (0..all).filter(|_| random.below(2) == 0).collect();
+        check_dense(&model, &numbers, seed);
+    }
 
     #[test]
     fn cutting_blocks_of_a_residual_net_equals_masking(seed: u64, blocks in 1..4_usize, stages in 1..4_usize) {

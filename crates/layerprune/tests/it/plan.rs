@@ -199,25 +199,21 @@ fn removals_that_do_not_go_together_are_refused() {
 }
 
 #[test]
-fn a_dense_layer_is_found_and_its_removal_refused() {
+fn a_dense_layer_goes_where_that_way_is_allowed() {
     let model = densenet(0, 8, 4, 2);
     let units = Units::find(&model, &Default::default()).unwrap();
     let name = "features.denseblock1.denselayer2";
-    let constraints = Constraints { ways: BTreeSet::from([Way::Bypass, Way::DropFeatures]), ..Constraints::default() };
-    assert_eq!(
-        plan::named(&units, &names(&[name]), &constraints).unwrap_err().to_string(),
-        format!(
-            "`{name}` cannot be removed: it adds features: N×4×8×8 to N×12×8×8 (this version finds dense layers and does not \
-             remove them yet)"
-        )
-    );
-    let row = [(name, 0.0)];
-    assert_eq!(plan::ranking(&units, &scores(&units, &row), &constraints).unwrap(), []);
     let planned = PlannedRemoval { unit: name.to_owned(), way: Way::DropFeatures };
-    let by_hand = plan::of(&units, None, "by hand".to_owned(), vec![planned]);
+    let row = [(name, 0.0)];
+    assert_eq!(plan::ranking(&units, &scores(&units, &row), &Constraints::plain()).unwrap(), [planned.clone()]);
+    assert_eq!(plan::named(&units, &names(&[name]), &Constraints::plain()).unwrap().removed, [planned]);
     assert_eq!(
-        surgery::apply(&model, &units, &by_hand).unwrap_err().to_string(),
-        format!("the plan removes `{name}` by DropFeatures, which this version does not do yet")
+        plan::named(&units, &names(&[name]), &Constraints::bypass_only()).unwrap_err().to_string(),
+        format!("`{name}` cannot be removed: it adds features: N×4×8×8 to N×12×8×8")
+    );
+    assert_eq!(
+        plan::named(&units, &names(&[name]), &crate::bridge::by(Way::Bridge)).unwrap_err().to_string(),
+        format!("`{name}` cannot be removed: its features are joined to others, a bridge cannot stand for them")
     );
 }
 
