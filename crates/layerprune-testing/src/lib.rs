@@ -1,6 +1,7 @@
 //! Graph builders and oracles for the tests of layerprune. Not published.
 
 mod builder;
+pub mod fuzz;
 mod mask;
 mod nets;
 mod random;

@@ -68,5 +68,5 @@ fn tensor_of(graph: &Graph, uses: &Uses, value: ValueId) -> Option<layerprune::p
     if let Some(tensor) = graph.initializer(value) {
         return Some(tensor.as_ref().clone());
     }
-    graph.node(uses.producer(value)?).attribute("value")?.t.clone()
+    graph.node(uses.producer(value)?).attribute("value")?.t.as_deref().cloned()
 }

@@ -34,7 +34,7 @@ struct Outcome {
     output: Option<String>,
 }
 
-const NO_BRIDGE: &str = "a bridge stands for a whole layer; where channels go, use `--recover compensate,recalibrate`";
+const NO_BRIDGE: &str = "a bridge stands for a whole layer; where channels go, use `--recover compensate`";
 
 const NO_COMPENSATION: &str =
     "`--recover compensate` is for what reads channels that are gone; in place of layers, use `--recover bridge`";

@@ -236,7 +236,7 @@ fn steps_that_do_not_go_with_what_is_removed_are_refused() {
     assert_snapshot!(place.run(&format!("prune net.onnx --filters 20% --recover bridge {DATA} -o a.onnx")), @"
     exit status: 2
     ----- stderr
-    error: a bridge stands for a whole layer; where channels go, use `--recover compensate,recalibrate`
+    error: a bridge stands for a whole layer; where channels go, use `--recover compensate`
     ");
     assert_snapshot!(place.run(&format!("prune net.onnx --filters 20% --recover bias,bias {DATA} -o a.onnx")), @"
     exit status: 2

@@ -78,7 +78,7 @@ impl<'a> Call<'a> {
     }
 
     pub(super) fn tensor(&mut self, name: &'static str) -> Result<Option<&'a TensorProto>, Fault> {
-        Ok(self.attribute(name, AttributeType::Tensor)?.and_then(|attribute| attribute.t.as_ref()))
+        Ok(self.attribute(name, AttributeType::Tensor)?.and_then(|attribute| attribute.t.as_deref()))
     }
 
     /// Sizes along two axes, `default` where the attribute is absent.

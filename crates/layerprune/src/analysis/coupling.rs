@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::flow::Flow;
 use super::sizes;
-use crate::graph::{Graph, NodeId, ValueId};
+use crate::graph::{Graph, NodeId, ValueId, tensor};
 use crate::ops::couple::{Axis, Coupler, End, Map, Relation};
 use crate::ops::{self, Fact, Role};
 use crate::shapes::Shapes;
@@ -25,10 +25,12 @@ pub struct ValueAxis {
 /// A position's number; positions of one axis are numbered in order.
 pub(super) type Position = u32;
 
-/// Axes of more indices than this are not followed: sizes that a file merely claims must not cost memory.
+/// Axes of more indices than this are not followed.
 const LARGEST_AXIS: usize = 1 << 20;
-/// Positions that are followed in all.
-const MOST_POSITIONS: usize = 1 << 26;
+/// Positions that are followed in a model that stores nothing, and in any.
+const POSITIONS: std::ops::Range<usize> = 1 << 19..1 << 26;
+/// Positions that are followed for each stored byte: sizes that a file merely claims must not cost memory.
+const POSITIONS_PER_BYTE: usize = 2;
 
 /// Two axes with the map between them, and the node whose rule said so.
 #[derive(Debug, Clone)]
@@ -86,16 +88,16 @@ impl Coupling {
     pub(super) fn of(graph: &Graph, shapes: &Shapes, flow: &Flow) -> Self {
         let relations = Relations::collect(graph, shapes, flow);
         let followed = relations.followed(shapes);
-        let mut coupling = Self::with_slots(&followed, shapes);
+        let mut coupling = Self::with_slots(&followed, shapes, most_positions(graph));
         coupling.unite(&relations, &followed);
         coupling.pin(graph, shapes, &relations);
         coupling
     }
 
-    fn with_slots(followed: &BTreeSet<ValueAxis>, shapes: &Shapes) -> Self {
+    fn with_slots(followed: &BTreeSet<ValueAxis>, shapes: &Shapes, most: usize) -> Self {
         let (mut slots, mut starts, mut next) = (BTreeMap::new(), Vec::new(), 0_usize);
         for &at in followed {
-            let Some(size) = size(shapes, at).filter(|&size| size > 1 && next + size <= MOST_POSITIONS) else {
+            let Some(size) = size(shapes, at).filter(|&size| size > 1 && next + size <= most) else {
                 continue;
             };
             slots.insert(at, (next as Position, size));
@@ -151,7 +153,7 @@ impl Coupling {
 
     /// Holds indices that are one with the only index of another axis, or with one of an axis too large to be followed.
     fn hold_lone(&mut self, edge: &Edge) {
-        let (slot, at, found): (_, _, Vec<usize>) = match (self.slot(edge.a), self.slot(edge.b)) {
+        let (slot, at, found): (_, _, BTreeSet<usize>) = match (self.slot(edge.a), self.slot(edge.b)) {
             (Some(slot), None) => (slot, edge.a, pairs(&edge.map, slot.1, LARGEST_AXIS).map(|(i, _)| i).collect()),
             (None, Some(slot)) => (slot, edge.b, pairs(&edge.map, LARGEST_AXIS, slot.1).map(|(_, j)| j).collect()),
             _ => return,
@@ -314,6 +316,13 @@ pub(super) fn pairs(map: &Map, a_size: usize, b_size: usize) -> Box<dyn Iterator
         }
         Map::Pairs(ref pairs) => Box::new(pairs.iter().copied().filter(move |&(i, j)| i < a_size && j < b_size)),
     }
+}
+
+/// How many positions are followed in all.
+fn most_positions(graph: &Graph) -> usize {
+    let stored = graph.initializers().iter().filter_map(|&value| graph.initializer(value));
+    let bytes: usize = stored.filter_map(|stored| tensor::raw_length(stored)).sum();
+    bytes.saturating_mul(POSITIONS_PER_BYTE).clamp(POSITIONS.start, POSITIONS.end)
 }
 
 fn size(shapes: &Shapes, at: ValueAxis) -> Option<usize> {

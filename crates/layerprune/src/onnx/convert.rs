@@ -122,7 +122,8 @@ fn captured_names(node: &NodeProto) -> Vec<String> {
         free.extend(read.into_iter().filter(|name| !name.is_empty() && !defined.contains(name.as_str())));
     }
     let mut free = HashSet::new();
-    for graph in node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs)) {
+    for graph in node.attribute.iter().flat_map(|attribute| attribute.g.as_deref().into_iter().chain(&attribute.graphs))
+    {
         free_names(graph, &mut free);
     }
     let mut free: Vec<String> = free.into_iter().collect();
@@ -203,12 +204,12 @@ fn node_tensors<E>(
     for attribute in &mut node.attribute {
         let name = attribute.name().to_owned();
         let place = || format!("attribute `{name}` of node `{label}`");
-        let sparse = attribute.sparse_tensor.iter_mut().chain(&mut attribute.sparse_tensors);
+        let sparse = attribute.sparse_tensor.as_deref_mut().into_iter().chain(&mut attribute.sparse_tensors);
         let parts = sparse.flat_map(|sparse| sparse.values.iter_mut().chain(sparse.indices.iter_mut()));
-        for tensor in attribute.t.iter_mut().chain(&mut attribute.tensors).chain(parts) {
+        for tensor in attribute.t.as_deref_mut().into_iter().chain(&mut attribute.tensors).chain(parts) {
             visit(tensor, &place)?;
         }
-        for graph in attribute.g.iter_mut().chain(&mut attribute.graphs) {
+        for graph in attribute.g.as_deref_mut().into_iter().chain(&mut attribute.graphs) {
             graph_tensors(graph, visit)?;
         }
     }

@@ -55,7 +55,7 @@ pub fn floats<'n>(node: &'n Node, name: &str) -> Result<Option<&'n [f32]>, Reaso
 /// # Errors
 /// Where the attribute is of another type.
 pub fn tensor<'n>(node: &'n Node, name: &str) -> Result<Option<&'n TensorProto>, Reason> {
-    typed(node, name, AttributeType::Tensor).map(|found| found.and_then(|attribute| attribute.t.as_ref()))
+    typed(node, name, AttributeType::Tensor).map(|found| found.and_then(|attribute| attribute.t.as_deref()))
 }
 
 /// An integer attribute that means yes where it is not 0.

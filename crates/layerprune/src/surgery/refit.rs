@@ -244,7 +244,7 @@ fn stored(graph: &Graph, value: ValueId) -> Option<TensorProto> {
         return Some(TensorProto::clone(stored));
     }
     let (_, node) = graph.nodes().find(|(_, node)| node.outputs().contains(&Some(value)))?;
-    node.attribute("value")?.t.clone()
+    node.attribute("value")?.t.as_deref().cloned()
 }
 
 fn numbers_of(graph: &Graph, value: ValueId) -> Option<Vec<f64>> {

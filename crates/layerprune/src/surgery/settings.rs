@@ -26,7 +26,7 @@ pub(super) fn set_constant(graph: &mut Graph, id: NodeId, tensor: TensorProto) {
     for name in ["value_float", "value_floats", "value_int", "value_ints"] {
         graph.remove_attribute(id, name);
     }
-    graph.set_attribute(id, attribute("value", AttributeType::Tensor, |attribute| attribute.t = Some(tensor)));
+    graph.set_attribute(id, attribute("value", AttributeType::Tensor, |attribute| attribute.t = Some(tensor.into())));
 }
 
 fn attribute(name: &str, kind: AttributeType, fill: impl FnOnce(&mut AttributeProto)) -> AttributeProto {

@@ -196,7 +196,7 @@ fn weights_in_constant_nodes_behind_identities_and_of_half_precision_are_cut() {
     let value = AttributeProto {
         name: Some("value".to_owned()),
         r#type: Some(AttributeType::Tensor as i32),
-        t: Some(filters(&[4, 3, 1, 1], &[1])),
+        t: Some(filters(&[4, 3, 1, 1], &[1]).into()),
         ..Default::default()
     };
     let constant = net.node("Constant", "/weight", &[], vec![value]);

@@ -28,7 +28,8 @@ fn capturing() -> Model {
     let body = |inner: Vec<NodeProto>| GraphProto { node: inner, ..Default::default() };
     let holding = |name: &str, outputs: &[&str], graph: GraphProto| {
         let kind = Some(AttributeType::Graph as i32);
-        let body = AttributeProto { name: Some("body".to_owned()), r#type: kind, g: Some(graph), ..Default::default() };
+        let body =
+            AttributeProto { name: Some("body".to_owned()), r#type: kind, g: Some(graph.into()), ..Default::default() };
         NodeProto { attribute: vec![body], ..node(name, &["x"], outputs) }
     };
     let own = GraphProto {

@@ -60,7 +60,7 @@ fn ints(name: &str, values: &[i64]) -> AttributeProto {
 
 fn subgraph(name: &str, graph: GraphProto) -> AttributeProto {
     let kind = Some(AttributeType::Graph as i32);
-    AttributeProto { name: Some(name.to_owned()), r#type: kind, g: Some(graph), ..Default::default() }
+    AttributeProto { name: Some(name.to_owned()), r#type: kind, g: Some(graph.into()), ..Default::default() }
 }
 
 fn port(name: &str, dims: &[i64]) -> ValueInfoProto {
@@ -409,7 +409,7 @@ fn a_tensor_that_contradicts_itself_is_refused_by_name() {
         let value = AttributeProto {
             name: Some("value".to_owned()),
             r#type: Some(AttributeType::Tensor as i32),
-            t: Some(tensor),
+            t: Some(tensor.into()),
             ..Default::default()
         };
         let graph = with_nodes(vec![node("c", "Constant", &[], &["y"], vec![value])]);

@@ -138,13 +138,13 @@ fn external_model(folder: &Path) -> PathBuf {
     let value = AttributeProto {
         name: Some("value".to_owned()),
         r#type: Some(AttributeType::Tensor as i32),
-        t: Some(external("", 1, "below/more.bin", 0, true)),
+        t: Some(external("", 1, "below/more.bin", 0, true).into()),
         ..Default::default()
     };
     let branch = |name: &str| AttributeProto {
         name: Some(name.to_owned()),
         r#type: Some(AttributeType::Graph as i32),
-        g: Some(body.clone()),
+        g: Some(body.clone().into()),
         ..Default::default()
     };
     let graph = GraphProto {

@@ -137,7 +137,7 @@ impl TestNode {
     }
 
     fn tensor(self, name: &str, tensor: TensorProto) -> Self {
-        self.attribute(name, AttributeType::Tensor, AttributeProto { t: Some(tensor), ..Default::default() })
+        self.attribute(name, AttributeType::Tensor, AttributeProto { t: Some(tensor.into()), ..Default::default() })
     }
 
     /// Reads something of the node.
