@@ -3,17 +3,17 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use layerprune::onnx::Model;
+use layerprune::onnx::{Model, ModelDigest};
 use layerprune_infer::{Session, bind_shapes, random_inputs};
 
 use crate::args::{Global, ShapeArgs};
 use crate::{CannotBeDone, data, model, progress};
 
-/// Refuses a file that does not hold `written`, or that the engine cannot run. An engine that does not know the model's
+/// Refuses a file that does not hold the model of this digest, or that the engine cannot run. An engine that does not know the model's
 /// operators, or inputs whose shapes are open, only leave the run out, which is said.
-pub(crate) fn expect_sound(path: &Path, written: &Model, shapes: &ShapeArgs, global: &Global) -> Result<()> {
+pub(crate) fn expect_sound(path: &Path, written: &ModelDigest, shapes: &ShapeArgs, global: &Global) -> Result<()> {
     let found = Model::read(path).with_context(|| format!("cannot read back `{}`", path.display()))?;
-    if found.digest() != written.digest() {
+    if found.digest() != *written {
         return Err(CannotBeDone(format!("`{}` does not hold what was written to it", path.display())).into());
     }
     let session = match Session::load(&found, &data::session_options(global)) {

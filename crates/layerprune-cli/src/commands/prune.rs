@@ -80,13 +80,18 @@ pub(crate) fn run(args: &PruneArgs, global: &Global) -> Result<()> {
         // What was folded away costs nothing.
         plan.after = model::units(&pruned, &shapes)?.costs.total();
     }
+    let exact = exact(&plan, &units);
+    // A large model should not lie in memory three times: what was read is not needed for the look at what was written.
+    drop((units, model, data));
     if let Some(path) = written {
         pruned.write(path)?;
-        written::expect_sound(path, &pruned, &args.shapes, global)?;
+        let digest = pruned.digest();
+        drop(pruned);
+        written::expect_sound(path, &digest, &args.shapes, global)?;
     }
     let lossless = args.what.dead_channels && !plan.channels.is_empty();
     let outcome = Outcome { plan, lossless, latency, recovery, output: written.map(|path| path.display().to_string()) };
-    output::print(global, &outcome, |outcome| text(outcome, &units))
+    output::print(global, &outcome, |outcome| text(outcome, &exact))
 }
 
 /// What the command line says of layers, with the last latency that was measured on the way.
@@ -284,7 +289,16 @@ fn channels_text(planned: &[PlannedChannels]) -> String {
     format!("{}\nremoved {total} {noun} of {} {groups}\n", table(&head, &rows), planned.len())
 }
 
-fn text(outcome: &Outcome, units: &Units) -> String {
+/// Units of the plan whose removal changes nothing else.
+fn exact(plan: &Plan, units: &Units) -> BTreeSet<String> {
+    let exact = plan.removed.iter().filter(|planned| {
+        let removal = units.named(&planned.unit).and_then(|unit| unit.removal_by(planned.way));
+        removal.is_some_and(|removal| removal.exact)
+    });
+    exact.map(|planned| planned.unit.clone()).collect()
+}
+
+fn text(outcome: &Outcome, exact: &BTreeSet<String>) -> String {
     let plan = &outcome.plan;
     let mut text = match plan.removed.len() {
         0 if !plan.channels.is_empty() => channels_text(&plan.channels),
@@ -293,15 +307,12 @@ fn text(outcome: &Outcome, units: &Units) -> String {
         count => format!("removed {count} layers:\n"),
     };
     for planned in &plan.removed {
-        let exact = units
-            .named(&planned.unit)
-            .and_then(|unit| unit.removal_by(planned.way))
-            .is_some_and(|removal| removal.exact);
         let note = match planned.way {
             Way::Bridge => " (a fitted 1x1 convolution in its place)",
             Way::ScaleShift => " (a fitted scale and shift of each channel in its place)",
             Way::ShrinkChain => " (shrunk: the next layer reads its input, by a weight composed of both)",
-            _ if exact => "",
+            Way::DropFeatures => " (with its features, wherever they were read)",
+            _ if exact.contains(&planned.unit) => "",
             _ => " (plain layer: what follows sees inputs of another kind)",
         };
         text.push_str(&format!("  {}{note}\n", planned.unit));

@@ -3,8 +3,8 @@
 //! Reading checks what it reads: hostile bytes give an [`OnnxError`] that names the place, never a panic. What is
 //! allocated is bounded by the sizes of the files: tensors share the bytes of the file they come from, the decoder
 //! refuses lengths beyond the end of its input, and sizes that a file merely claims are compared with what is stored
-//! before anything is made of them. The worst factor between file and memory is that of an empty attribute: two bytes
-//! in the file, the 1.7 kB of its struct in memory.
+//! before anything is made of them. The worst factor between file and memory is that of an empty tensor: two bytes in
+//! the file, the 344 bytes of its struct in memory.
 //!
 //! Writing goes to temporary files that replace their targets only when complete.
 

@@ -178,6 +178,29 @@ fn a_strong_penalty_makes_a_bypass_of_a_bridge() {
     }
 }
 
+#[test]
+fn a_block_inside_a_bridged_stage_costs_nothing_of_its_own() {
+    let model = resnet(3, [3, 12, 12], 1, &[4, 8], 3, 4);
+    let found = units(&model);
+    let nested = found.nested.iter().find(|unit| unit.name == "layer2").unwrap();
+    assert!(nested.bridge.is_ok());
+    for names in [&["layer2"][..], &["layer2", "layer2.1"], &["layer2.1", "layer2"]] {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let plan = plan::named(&found, &names, &by(Way::Bridge)).unwrap();
+        assert_eq!(plan.removed.len(), 1);
+        assert_eq!(units(&surgery::apply(&model, &found, &plan).unwrap()).costs.total(), plan.after);
+    }
+    // A plan from a file may name both, by ways of their own.
+    for (outer, inner) in [(Way::Bridge, Way::Bypass), (Way::Bridge, Way::Bridge), (Way::Bridge, Way::ScaleShift)] {
+        let removed =
+            [("layer2", outer), ("layer2.1", inner)].map(|(unit, way)| PlannedRemoval { unit: unit.to_owned(), way });
+        let plan = plan::of(&found, None, "by hand".to_owned(), removed.to_vec());
+        let (cut, bridges) = surgery::apply_with_bridges(&model, &found, &plan).unwrap();
+        assert_eq!(units(&cut).costs.total(), plan.after, "{inner:?}");
+        assert_eq!(bridges.len(), 1, "{inner:?}");
+    }
+}
+
 /// A random selection of what can be bridged, a random way for each.
 fn random_plan(units: &Units, seed: u64) -> Plan {
     let mut random = SplitMix::new(seed);
