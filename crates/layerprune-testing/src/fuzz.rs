@@ -57,7 +57,8 @@ pub fn prune(bytes: &[u8]) {
     let Ok(units) = Units::find(&model, &Default::default()) else { return };
     let choice: u64 = bytes.iter().copied().map(u64::from).sum();
     let mut random = SplitMix::new(choice);
-    let plan = if choice % 2 == 0 { layers(&units, &mut random) } else { channels(&model, &units, &mut random) };
+    let plan =
+        if choice.is_multiple_of(2) { layers(&units, &mut random) } else { channels(&model, &units, &mut random) };
     let Ok(pruned) = surgery::apply(&model, &units, &plan) else { return };
     let again = Model::from_bytes(&pruned.to_bytes()).expect("what was written is a model");
     Units::find(&again, &Default::default()).expect("the inputs are those that were");

@@ -131,7 +131,7 @@ impl Coupling {
                     let map = Map::Part { inner, size };
                     self.edges.push(Edge { node: merge.node, a: part, b: merge.whole, map });
                 }
-                inner *= size;
+                inner = inner.saturating_mul(size);
             }
         }
         for edge in self.edges.clone() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::chain::weight;
 use super::coupling::FilterAxis;
 use crate::graph::{Graph, NodeId, Uses, ValueId, tensor};
-use crate::ops::{self, Dim, attribute};
+use crate::ops::{self, Dim, attribute, axes};
 use crate::proto::TensorProto;
 use crate::shapes::Shapes;
 
@@ -65,6 +65,8 @@ pub fn sums_of_filters(
 ) -> Option<Vec<f64>> {
     let value = source.weight.value;
     let dims: Vec<usize> = shapes.fact(value).shape.as_ref()?.iter().map(Dim::known).collect::<Option<_>>()?;
+    // Weights may be filled in to a size that is only claimed; a zero must not hide the rest.
+    dims.iter().try_fold(1_usize, |product, &size| product.checked_mul(size.max(1)))?;
     let count = shapes.fact(source.output.value).shape.as_ref()?.get(source.output.axis)?.known()?;
     let weights = weights(graph, shapes, value)?;
     let node = graph.node(source.node);
@@ -112,7 +114,7 @@ fn weights<'w>(graph: &Graph, shapes: &'w Shapes, value: ValueId) -> Option<Weig
     let call = shapes.call(graph, id);
     match node.op_type() {
         "ConstantOfShape" => {
-            let count: usize = shapes.fact(value).shape.as_ref()?.iter().map(Dim::known).product::<Option<usize>>()?;
+            let count = axes::product(shapes.fact(value).shape.as_ref()?).known()?;
             Some(Weights::Filled((ops::rule(graph, node).ok()?.level)(&call, &[])?, count))
         }
         "DequantizeLinear" => Some(Weights::Numbers(Cow::Owned(ops::quantize::dequantized(&call)?))),

@@ -205,7 +205,10 @@ fn a_dense_layer_goes_where_that_way_is_allowed() {
     let name = "features.denseblock1.denselayer2";
     let planned = PlannedRemoval { unit: name.to_owned(), way: Way::DropFeatures };
     let row = [(name, 0.0)];
-    assert_eq!(plan::ranking(&units, &scores(&units, &row), &Constraints::plain()).unwrap(), [planned.clone()]);
+    assert_eq!(
+        plan::ranking(&units, &scores(&units, &row), &Constraints::plain()).unwrap(),
+        std::slice::from_ref(&planned)
+    );
     assert_eq!(plan::named(&units, &names(&[name]), &Constraints::plain()).unwrap().removed, [planned]);
     assert_eq!(
         plan::named(&units, &names(&[name]), &Constraints::bypass_only()).unwrap_err().to_string(),

@@ -12,10 +12,12 @@ use layerprune_testing::fuzz;
 #[global_allocator]
 static MEMORY: Cap<System> = Cap::new(System, usize::MAX);
 
+type Body = fn(&[u8]);
+
 #[test]
 fn seeds_take_no_more_memory_than_files_of_their_size_may() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds");
-    let targets: [(&str, fn(&[u8])); 3] = [("read", fuzz::read), ("inspect", fuzz::inspect), ("prune", fuzz::prune)];
+    let targets: [(&str, Body); 3] = [("read", fuzz::read), ("inspect", fuzz::inspect), ("prune", fuzz::prune)];
     let mut count = 0;
     for seed in fs::read_dir(&folder).unwrap() {
         let path = seed.unwrap().path();
