@@ -16,7 +16,7 @@ fn claims() -> Model {
     let x = net.conv("/stem", &x, [1, 2], 1, 1, 1);
     let pads = net.tensor("pads", tensor::from_i64(&[8], &[0, 0, 0, 0, 0, 999_998, 0, 0]));
     let mut x = net.node("Pad", "/pad/Pad", &[&x, &pads], vec![]);
-    for layer in 0..6 {
+    for layer in 0..12 {
         x = net.node("Relu", &format!("/relu{layer}/Relu"), &[&x], vec![]);
     }
     let x = net.node("GlobalAveragePool", "/pool/GlobalAveragePool", &[&x], vec![]);

@@ -12,7 +12,7 @@ use layerprune::surgery;
 /// and axes may claim sizes up to a limit.
 #[must_use]
 pub fn memory(length: usize) -> usize {
-    512 * length + (96 << 20)
+    512 * length + (192 << 20)
 }
 
 /// Reads a model; what is written of it reads back as the same.

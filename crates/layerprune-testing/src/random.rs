@@ -1,7 +1,9 @@
-//! Random nets of all operator families, for laws that must hold on any graph.
+//! Random nets of all operator families that the engine of the tests runs, for laws that must hold on any graph.
 
 use layerprune::graph::tensor;
 use layerprune::onnx::Model;
+use layerprune::proto::TensorProto;
+use layerprune::proto::tensor_proto::DataType;
 use layerprune::stats::SplitMix;
 
 use crate::{Builder, int, ints, string};
@@ -34,6 +36,24 @@ pub fn any_net(seed: u64) -> (Model, Vec<usize>) {
     let logits = net.head(&x);
     net.net.output(&logits);
     (net.net.build(), vec![2, 3, size, size])
+}
+
+/// A net of random steps on signals instead of maps, and the shape of its input.
+pub fn any_line(seed: u64) -> (Model, Vec<usize>) {
+    let mut random = SplitMix::new(seed);
+    let size = 16;
+    let mut builder = Builder::new(seed);
+    let input = builder.input("input", &[3, size]);
+    let mut net = Net { net: builder, random: SplitMix::new(random.next_u64()), nodes: 0 };
+    let mut x = net.line_conv(&Maps { name: input, channels: 3, size }, 8, 3, 1);
+    for _ in 0..3 + random.below(5) {
+        x = net.line_step(x);
+    }
+    let pooled = net.node("GlobalAveragePool", &[&x.name], vec![]);
+    let flat = net.node("Flatten", &[&pooled], vec![]);
+    let logits = net.net.gemm("/head", &flat, x.channels, 5);
+    net.net.output(&logits);
+    (net.net.build(), vec![2, 3, size])
 }
 
 impl Net {
@@ -83,7 +103,7 @@ impl Net {
     }
 
     fn step(&mut self, x: Maps) -> Maps {
-        match self.below(22) {
+        match self.below(27) {
             0 | 1 => {
                 let filters = 4 * (1 + self.below(3));
                 let kernel = [1, 3][self.below(2)];
@@ -162,8 +182,123 @@ impl Net {
                 let slope = self.numbers(&[x.channels, 1, 1], 0.3);
                 Maps { name: self.node("PRelu", &[&x.name, &slope], vec![]), ..x }
             }
+            22 => self.attended(&x),
+            23 => self.dequantized(&x),
+            24 => {
+                let roi = self.numbers(&[0], 1.0);
+                let name = format!("n{}.scales", self.nodes);
+                let scales = self.net.tensor(&name, tensor::from_f32(&[4], &[1.0, 1.0, 2.0, 2.0]));
+                let attributes =
+                    vec![string("mode", "nearest"), string("coordinate_transformation_mode", "asymmetric")];
+                let attributes = [attributes, vec![string("nearest_mode", "floor")]].concat();
+                let name = self.node("Resize", &[&x.name, &roi, &scales], attributes);
+                let wide = Maps { name, channels: x.channels, size: 2 * x.size };
+                let window = vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])];
+                Maps { size: x.size, ..self.same("MaxPool", &wide, window) }
+            }
+            25 => {
+                let least = self.numbers(&[], 0.5);
+                Maps { name: self.node("Clip", &[&x.name, &least], vec![]), ..x }
+            }
+            26 => {
+                let axes = self.integers(&[2]);
+                let wide = self.node("Unsqueeze", &[&x.name, &axes], vec![]);
+                let wide = self.node("Relu", &[&wide], vec![]);
+                Maps { name: self.node("Squeeze", &[&wide, &axes], vec![]), ..x }
+            }
             _ => self.same("Relu", &x, vec![]),
         }
+    }
+
+    fn line_step(&mut self, x: Maps) -> Maps {
+        match self.below(9) {
+            0 => self.line_conv(&x, 6, 3, 1),
+            1 => self.norm(&x),
+            2 => {
+                let inner = self.line_conv(&x, 5, 5, 1);
+                let inner = self.same("Relu", &inner, vec![]);
+                let branch = self.line_conv(&inner, x.channels, 1, 1);
+                Maps { name: self.node("Add", &[&branch.name, &x.name], vec![]), ..x }
+            }
+            3 => {
+                let other = self.line_conv(&x, 4, 1, 1);
+                self.join(&[&other, &x])
+            }
+            4 => {
+                let wide = self.line_conv(&x, x.channels, 3, x.channels);
+                self.line_conv(&wide, 6, 1, 1)
+            }
+            5 if x.channels.is_multiple_of(2) => self.line_conv(&x, 4, 3, 2),
+            6 => {
+                let window = vec![ints("kernel_shape", &[3]), ints("pads", &[1, 1])];
+                let op = ["MaxPool", "AveragePool"][self.below(2)];
+                self.same(op, &x, window)
+            }
+            7 => {
+                let last = self.node("Transpose", &[&x.name], vec![ints("perm", &[0, 2, 1])]);
+                let weight = self.numbers(&[x.channels, 7], 0.5);
+                let product = self.node("MatMul", &[&last, &weight], vec![]);
+                let name = self.node("Transpose", &[&product], vec![ints("perm", &[0, 2, 1])]);
+                Maps { name, channels: 7, size: x.size }
+            }
+            _ => self.same("Relu", &x, vec![]),
+        }
+    }
+
+    /// A convolution along the only spatial axis.
+    fn line_conv(&mut self, x: &Maps, filters: usize, kernel: usize, groups: usize) -> Maps {
+        let weight = self.numbers(&[filters, x.channels / groups, kernel], (2.0 / (x.channels * kernel) as f64).sqrt());
+        let pad = (kernel / 2) as i64;
+        let attributes = vec![int("group", groups as i64), ints("pads", &[pad, pad])];
+        Maps { name: self.node("Conv", &[&x.name, &weight], attributes), channels: filters, size: x.size }
+    }
+
+    /// Every pixel attends to all others, by what 1x1 projections make of the channels.
+    fn attended(&mut self, x: &Maps) -> Maps {
+        let pixels = (x.size * x.size) as i64;
+        let rows = self.integers(&[0, x.channels as i64, pixels]);
+        let flat = self.node("Reshape", &[&x.name, &rows], vec![]);
+        let flat = self.node("Transpose", &[&flat], vec![ints("perm", &[0, 2, 1])]);
+        let mut projected = |to: usize| {
+            let weight = self.numbers(&[x.channels, to], 0.3);
+            self.node("MatMul", &[&flat, &weight], vec![])
+        };
+        let [query, key, value] = [projected(4), projected(4), projected(6)];
+        let key = self.node("Transpose", &[&key], vec![ints("perm", &[0, 2, 1])]);
+        let scores = self.node("MatMul", &[&query, &key], vec![]);
+        let shares = self.node("Softmax", &[&scores], vec![int("axis", -1)]);
+        let mixed = self.node("MatMul", &[&shares, &value], vec![]);
+        let mixed = self.node("Transpose", &[&mixed], vec![ints("perm", &[0, 2, 1])]);
+        let maps = self.integers(&[0, 6, x.size as i64, x.size as i64]);
+        let name = self.node("Reshape", &[&mixed, &maps], vec![]);
+        Maps { name, channels: 6, size: x.size }
+    }
+
+    /// A convolution whose weight is stored as integers, with a scale for each filter.
+    fn dequantized(&mut self, x: &Maps) -> Maps {
+        let filters = 6;
+        let count = filters * x.channels;
+        let stored: Vec<i32> = (0..count).map(|_| self.below(255) as i32 - 127).collect();
+        self.nodes += 1;
+        let number = self.nodes;
+        let tensor = TensorProto {
+            dims: vec![filters as i64, x.channels as i64, 1, 1],
+            data_type: Some(DataType::Int8 as i32),
+            int32_data: stored,
+            ..Default::default()
+        };
+        let weight = self.net.tensor(&format!("n{number}.int8"), tensor);
+        let scales: Vec<f32> = (0..filters).map(|filter| 0.002 * (1 + filter) as f32).collect();
+        let scales = self.net.tensor(&format!("n{number}.scales"), tensor::from_f32(&[filters], &scales));
+        let zeros = TensorProto {
+            dims: vec![filters as i64],
+            data_type: Some(DataType::Int8 as i32),
+            int32_data: vec![0; filters],
+            ..Default::default()
+        };
+        let zeros = self.net.tensor(&format!("n{number}.zeros"), zeros);
+        let weight = self.node("DequantizeLinear", &[&weight, &scales, &zeros], vec![int("axis", 0)]);
+        Maps { name: self.node("Conv", &[&x.name, &weight], vec![]), channels: filters, size: x.size }
     }
 
     /// Two halves, one of which is worked on.

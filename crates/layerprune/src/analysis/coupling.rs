@@ -28,7 +28,7 @@ pub(super) type Position = u32;
 /// Axes of more indices than this are not followed.
 const LARGEST_AXIS: usize = 1 << 20;
 /// Positions that are followed in a model that stores nothing, and in any.
-const POSITIONS: std::ops::Range<usize> = 1 << 19..1 << 26;
+const POSITIONS: std::ops::Range<usize> = 1 << 20..1 << 26;
 /// Positions that are followed for each stored byte: sizes that a file merely claims must not cost memory.
 const POSITIONS_PER_BYTE: usize = 2;
 

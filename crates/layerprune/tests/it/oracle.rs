@@ -10,7 +10,7 @@ use layerprune::stats::SplitMix;
 use layerprune::surgery;
 use layerprune_infer::{Input, Session, SessionOptions};
 use layerprune_testing::{
-    Builder, any_net, bottleneck_net, densenet, int, mask, mobilenet_v1, mobilenet_v2, resnet, vgg,
+    Builder, any_line, any_net, bottleneck_net, densenet, int, mask, mobilenet_v1, mobilenet_v2, resnet, vgg,
 };
 use proptest::prelude::*;
 
@@ -543,6 +543,12 @@ proptest! {
     #[test]
     fn cutting_channels_of_a_random_net_equals_masking(seed: u64) {
         let (model, shape) = any_net(seed);
+        check_channels(&model, &shape, seed);
+    }
+
+    #[test]
+    fn cutting_channels_of_a_random_net_on_signals_equals_masking(seed: u64) {
+        let (model, shape) = any_line(seed);
         check_channels(&model, &shape, seed);
     }
 

@@ -137,12 +137,17 @@ fn with_list(node: &Node, name: &str, numbers: Vec<i64>) -> NodeProto {
     }
 }
 
-/// The kernel's sizes: the attribute, else those of the stored weight.
+/// The kernel's sizes: the attribute, else those of the stored weight, which may be stored as integers with their scales.
 fn kernel(graph: &Graph, node: &Node) -> Option<Vec<i64>> {
     if let Some(attribute) = node.attribute("kernel_shape") {
         return Some(attribute.ints.clone());
     }
-    let weight = graph.initializer(node.input(1)?)?;
+    let weight = node.input(1)?;
+    let quantized = || {
+        let producer = graph.node(graph.uses().producer(weight)?);
+        (producer.op_type() == "DequantizeLinear").then(|| graph.initializer(producer.input(0)?)).flatten()
+    };
+    let weight = graph.initializer(weight).or_else(quantized)?;
     weight.dims.get(2..).filter(|sizes| !sizes.is_empty()).map(<[i64]>::to_vec)
 }
 
