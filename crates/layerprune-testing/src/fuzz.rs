@@ -51,7 +51,7 @@ pub fn inspect(bytes: &[u8]) {
 /// Cuts a model by a plan that the sum of its bytes chooses.
 ///
 /// # Panics
-/// Where what is left is not sound, or does not cost what was predicted.
+/// Where what is left is no sound model.
 pub fn prune(bytes: &[u8]) {
     let Ok(model) = Model::from_bytes(bytes) else { return };
     let Ok(units) = Units::find(&model, &Default::default()) else { return };
