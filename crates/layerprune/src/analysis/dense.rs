@@ -1,13 +1,14 @@
 //! Dense layers: what computes new features from all there are, to be concatenated onto them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::blocks::{Found, leak};
 use super::chain::holds_weights;
 use super::coupling::ValueAxis;
 use super::flow::Flow;
 use super::{ChannelCut, Channels, Kind, Removal, Unit, Way};
-use crate::cost::{Cost, Costs, Lost};
+use crate::cost::{Cost, Costs};
 use crate::graph::{Graph, NodeId, ValueId};
 use crate::onnx::{Model, ModelDigest};
 use crate::ops::{attribute, axes};
@@ -25,23 +26,32 @@ struct Dense {
 pub struct Features {
     /// Their channels, wherever they are; of what only the layer computes, none stays.
     pub cut: ChannelCut,
-    /// What this takes from the cost of what stays.
-    pub lost: Lost,
+    /// The graph that they are of, to count what is left in.
+    graph: Arc<Graph>,
+}
+
+impl Features {
+    /// What `all` together take from `costs` of nodes that are not in `gone`. Counted at once: one weight may lose rows to
+    /// one layer and columns to another.
+    #[must_use]
+    pub fn lost(all: &[&Self], shapes: &Shapes, costs: &Costs, gone: &BTreeSet<NodeId>) -> Cost {
+        let Some(first) = all.first() else { return Cost { parameters: 0, macs: Some(0) } };
+        let cut = ChannelCut::all(all.iter().map(|features| &features.cut));
+        costs.lost_beside(&costs.lost(&Costs::count(&first.graph, &cut.shapes(shapes))), gone)
+    }
 }
 
 /// Finds out what goes with the features of each dense layer of `units`, and takes the removal back where one of them is held.
-pub(super) fn follow(model: &Model, digest: &ModelDigest, shapes: &Shapes, costs: &Costs, units: &mut [&mut Unit]) {
+pub(super) fn follow(model: &Model, digest: &ModelDigest, shapes: &Shapes, units: &mut [&mut Unit]) {
     let mut dense = units.iter_mut().filter(|unit| unit.removal_by(Way::DropFeatures).is_some()).peekable();
     if dense.peek().is_none() {
         return;
     }
     let channels = Channels::find(model, digest, shapes);
+    let graph = Arc::new(model.graph.clone());
     for unit in dense {
         match features(&model.graph, &channels, unit) {
-            Ok(cut) => {
-                let lost = costs.lost(&Costs::count(&model.graph, &cut.shapes(shapes)));
-                unit.features = Some(Features { cut, lost });
-            }
+            Ok(cut) => unit.features = Some(Features { cut, graph: Arc::clone(&graph) }),
             Err(reason) => {
                 unit.removals.clear();
                 unit.reason = Some(format!("its features cannot all go: {reason}"));

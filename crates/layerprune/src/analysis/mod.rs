@@ -220,7 +220,7 @@ impl Units {
         nested.iter_mut().for_each(|unit| unit.tapped = false);
         let mut all: Vec<&mut Unit> = units.iter_mut().chain(&mut nested).collect();
         all.iter_mut().for_each(|unit| unit.gone = gone_nodes(graph, &flow, unit));
-        dense::follow(model, &digest, &shapes, &costs, &mut all);
+        dense::follow(model, &digest, &shapes, &mut all);
         let stem_ends = |unit: &Unit| has_blocks && graph.inputs().iter().any(|port| port.value == unit.entry);
         let trunk = flow.trunk(graph);
         for unit in units.iter_mut().chain(&mut nested) {
@@ -228,7 +228,7 @@ impl Units {
             unit.tapped &= !stem_ends(unit) && trunk.contains(&unit.exit);
             unit.cost = costs.of(&unit.gone);
             if let Some(features) = &unit.features {
-                unit.cost = unit.cost.plus(costs.lost_beside(&features.lost, &unit.gone));
+                unit.cost = unit.cost.plus(Features::lost(&[features], &shapes, &costs, &unit.gone));
             }
             unit.next = path::Path::behind(graph, &shapes, &flow, unit.exit).ok().map(|path| path.next);
             shrink::keep_if_cheaper(unit, &costs);

@@ -53,8 +53,10 @@ pub(crate) fn conflict(units: &Units, removed: &[PlannedRemoval]) -> Option<Plan
     }
     for (unit, features) in dense(&found) {
         let loses = |value: ValueId| features.cut.axes().any(|(at, _)| at.value == value);
-        let meets = |(_, removal): &&(&Unit, Removal)| {
-            removal.way != Way::DropFeatures && (loses(removal.from) || loses(removal.to))
+        let reads_on = |other: &Unit, removal: &Removal| target(&found, other, removal).ok().map(|next| next.weight);
+        let meets = |(other, removal): &&(&Unit, Removal)| {
+            let values = [Some(removal.from), Some(removal.to), reads_on(other, removal)];
+            removal.way != Way::DropFeatures && values.into_iter().flatten().any(loses)
         };
         if let Some((other, _)) = found.iter().find(meets) {
             return error(unit, other, "the features of the one are among what the other reads or gives");
@@ -133,6 +135,6 @@ pub(super) fn cost(units: &Units, removed: &[PlannedRemoval]) -> Cost {
     let bridges = found.iter().filter(|(_, removal)| removal.way.is_fitted());
     let new = bridges.filter_map(|(unit, removal)| Some(unit.bridge.as_ref().ok()?.cost(removal.way)));
     let left = new.fold(left, Cost::plus);
-    let lost = dense(&found).map(|(_, features)| units.costs.lost_beside(&features.lost, &gone));
-    lost.fold(left, Cost::minus)
+    let dense: Vec<&Features> = dense(&found).map(|(_, features)| features).collect();
+    left.minus(Features::lost(&dense, &units.shapes, &units.costs, &gone))
 }

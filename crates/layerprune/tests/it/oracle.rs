@@ -81,6 +81,26 @@ fn nested_concats(seed: u64, layers: usize) -> Model {
     net.build()
 }
 
+/// Dense layers before a gate, whose convolution reads and makes a channel for each of their features.
+fn gated_concats(seed: u64, layers: usize) -> Model {
+    let mut net = Builder::new(seed);
+    let x = net.input("input", &[3, 8, 8]);
+    let mut x = net.conv("/stem/conv", &x, [3, 4], 3, 1, 1);
+    for layer in 0..layers {
+        let y = net.conv(&format!("/dense{layer}/conv"), &x, [4 + 2 * layer, 2], 3, 1, 1);
+        let y = net.node("Relu", &format!("/dense{layer}/Relu"), &[&y], vec![]);
+        x = net.node("Concat", &format!("/Concat{layer}"), &[&x, &y], vec![int("axis", 1)]);
+    }
+    let channels = 4 + 2 * layers;
+    let gate = net.node("GlobalAveragePool", "/gate/GlobalAveragePool", &[&x], vec![]);
+    let gate = net.conv("/gate/conv", &gate, [channels, channels], 1, 1, 1);
+    let gate = net.node("Sigmoid", "/gate/Sigmoid", &[&gate], vec![]);
+    let x = net.node("Mul", "/gate/Mul", &[&x, &gate], vec![]);
+    let out = net.conv("/head", &x, [channels, 5], 1, 1, 1);
+    net.output(&out);
+    net.build()
+}
+
 /// Removes the dense layers of these numbers, and compares with their features masked where they are added up.
 fn check_dense(model: &Model, numbers: &[usize], seed: u64) -> Model {
     let units = Units::find(model, &Default::default()).unwrap();
@@ -109,6 +129,10 @@ fn dense_layers_go_with_their_features() {
     }
     for numbers in [&[0][..], &[1], &[3], &[0, 2], &[1, 2, 3], &[0, 1, 2, 3]] {
         check_dense(&nested_concats(5, 4), numbers, 2);
+    }
+    // The gate's weight loses rows to one layer and columns to another.
+    for numbers in [&[1][..], &[0, 1], &[0, 2], &[0, 1, 2]] {
+        check_dense(&gated_concats(6, 3), numbers, 3);
     }
 }
 
@@ -162,6 +186,32 @@ fn a_dense_layer_does_not_go_with_what_reads_its_features_by_another_way() {
     );
 }
 
+/// A gate computed from elsewhere, whose two layers could be shrunk to one: the second makes a channel for each feature.
+#[test]
+fn a_layer_is_not_shrunk_onto_one_that_loses_features() {
+    let mut net = Builder::new(9);
+    let x = net.input("input", &[3, 8, 8]);
+    let x = net.conv("/stem/conv", &x, [3, 4], 3, 1, 1);
+    let side = net.conv("/squeeze/conv", &x, [4, 3], 1, 1, 1);
+    let side = net.conv("/gate/conv", &side, [3, 6], 1, 1, 1);
+    let y = net.conv("/dense/conv", &x, [4, 2], 3, 1, 1);
+    let x = net.node("Concat", "/Concat", &[&x, &y], vec![int("axis", 1)]);
+    let x = net.node("Mul", "/Mul", &[&x, &side], vec![]);
+    let out = net.conv("/head", &x, [6, 2], 1, 1, 1);
+    net.output(&out);
+    let model = net.build();
+    let units = Units::find(&model, &Default::default()).unwrap();
+    let ways = BTreeSet::from([Way::DropFeatures, Way::ShrinkChain]);
+    let constraints = Constraints { ways, ..Constraints::default() };
+    for name in ["squeeze.conv", "dense.conv"] {
+        let plan = plan::named(&units, &names(&[name]), &constraints).unwrap();
+        let cut = surgery::apply(&model, &units, &plan).unwrap();
+        assert_eq!(Units::find(&cut, &Default::default()).unwrap().costs.total(), plan.after, "{name}");
+    }
+    let both = plan::named(&units, &names(&["squeeze.conv", "dense.conv"]), &constraints).unwrap_err();
+    assert!(both.to_string().starts_with("`dense.conv` and `squeeze.conv` cannot go together: "), "{both}");
+}
+
 fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|&name| name.to_owned()).collect()
 }
@@ -213,9 +263,12 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(24) })]
 
     #[test]
-    fn any_dense_layers_go_as_if_masked(seed in any::<u64>(), layers in 1..4_usize, nested in any::<bool>()) {
-        let model = if nested { nested_concats(seed, layers) } else { densenet(seed, 8, 3, layers) };
-        let all = if nested { layers } else { 2 * layers };
+    fn any_dense_layers_go_as_if_masked(seed in any::<u64>(), layers in 1..4_usize, kind in 0..3_usize) {
+        let (model, all) = match kind {
+            0 => (densenet(seed, 8, 3, layers), 2 * layers),
+            1 => (nested_concats(seed, layers), layers),
+            _ => (gated_concats(seed, layers), layers),
+        };
         let mut random = SplitMix::new(seed);
         let numbers: Vec<usize> = (0..all).filter(|_| random.below(2) == 0).collect();
         check_dense(&model, &numbers, seed);
