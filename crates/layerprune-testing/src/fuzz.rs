@@ -1,12 +1,12 @@
 //! What the fuzz targets do with bytes, here so that tests can go through their seeds as well.
 
 use layerprune::analysis::{Channels, Units};
-use layerprune::criteria::{BatchNormScale, Criterion, Scores, WeightNorm};
+use layerprune::criteria::{BatchNormScale, Criterion, FilterScores, Scores, WeightNorm};
 use layerprune::evidence::Evidence;
 use layerprune::onnx::Model;
 use layerprune::plan::{self, Constraints, Plan};
 use layerprune::stats::SplitMix;
-use layerprune::surgery;
+use layerprune::surgery::{self, SurgeryError};
 
 /// Bytes of memory that a file of `length` bytes may take: protobuf turns two bytes of an empty message into a few hundred,
 /// and axes may claim sizes up to a limit.
@@ -42,6 +42,9 @@ pub fn inspect(bytes: &[u8]) {
     }
     let _ = channels.dead(&model.graph, &units.shapes);
     for criterion in [&WeightNorm as &dyn Criterion, &BatchNormScale] {
+        if let Ok(scores) = FilterScores::of(criterion, &model.graph, &units.shapes, &channels) {
+            assert_eq!(scores.model, units.model);
+        }
         if let Ok(scores) = Scores::of(criterion, &model.graph, &units, &Evidence::default()) {
             assert!(scores.rows.iter().all(|row| row.score.is_finite()));
         }
@@ -51,7 +54,7 @@ pub fn inspect(bytes: &[u8]) {
 /// Cuts a model by a plan that the sum of its bytes chooses.
 ///
 /// # Panics
-/// Where what is left is no sound model.
+/// Where what is left is no sound model, does not cost what was predicted, or surgery says that it went wrong.
 pub fn prune(bytes: &[u8]) {
     let Ok(model) = Model::from_bytes(bytes) else { return };
     let Ok(units) = Units::find(&model, &Default::default()) else { return };
@@ -59,9 +62,16 @@ pub fn prune(bytes: &[u8]) {
     let mut random = SplitMix::new(choice);
     let plan =
         if choice.is_multiple_of(2) { layers(&units, &mut random) } else { channels(&model, &units, &mut random) };
-    let Ok(pruned) = surgery::apply(&model, &units, &plan) else { return };
+    let pruned = match surgery::apply(&model, &units, &plan) {
+        Ok(pruned) => pruned,
+        Err(
+            fault @ (SurgeryError::Invalid(_) | SurgeryError::Mispredicted { .. } | SurgeryError::OutputChanged { .. }),
+        ) => panic!("{fault}"),
+        Err(_) => return,
+    };
     let again = Model::from_bytes(&pruned.to_bytes()).expect("what was written is a model");
-    Units::find(&again, &Default::default()).expect("the inputs are those that were");
+    let left = Units::find(&again, &Default::default()).expect("the inputs are those that were");
+    assert_eq!(left.costs.total(), plan.after, "predicted cost is counted cost");
 }
 
 fn layers(units: &Units, random: &mut SplitMix) -> Plan {

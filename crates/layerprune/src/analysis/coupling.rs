@@ -89,7 +89,7 @@ impl Coupling {
         let relations = Relations::collect(graph, shapes, flow);
         let followed = relations.followed(shapes);
         let mut coupling = Self::with_slots(&followed, shapes, most_positions(graph));
-        coupling.unite(&relations, &followed);
+        coupling.unite(&relations, &followed, shapes);
         coupling.pin(graph, shapes, &relations);
         coupling
     }
@@ -119,10 +119,10 @@ impl Coupling {
         }
     }
 
-    fn unite(&mut self, relations: &Relations, followed: &BTreeSet<ValueAxis>) {
+    fn unite(&mut self, relations: &Relations, followed: &BTreeSet<ValueAxis>, shapes: &Shapes) {
         self.edges = relations.links.iter().filter(|edge| self.has(edge.a) && self.has(edge.b)).cloned().collect();
         for edge in &relations.links {
-            self.hold_lone(edge);
+            self.hold_lone(edge, shapes);
         }
         for merge in &relations.merges {
             let mut inner = 1;
@@ -152,13 +152,17 @@ impl Coupling {
     }
 
     /// Holds indices that are one with the only index of another axis, or with one of an axis too large to be followed.
-    fn hold_lone(&mut self, edge: &Edge) {
+    fn hold_lone(&mut self, edge: &Edge, shapes: &Shapes) {
         let (slot, at, found): (_, _, BTreeSet<usize>) = match (self.slot(edge.a), self.slot(edge.b)) {
             (Some(slot), None) => (slot, edge.a, pairs(&edge.map, slot.1, LARGEST_AXIS).map(|(i, _)| i).collect()),
             (None, Some(slot)) => (slot, edge.b, pairs(&edge.map, LARGEST_AXIS, slot.1).map(|(_, j)| j).collect()),
             _ => return,
         };
-        let reason = "it is one with the only channel of another value, or one that has too many".to_owned();
+        let other = if at == edge.a { edge.b } else { edge.a };
+        let reason = match size(shapes, other) {
+            Some(0 | 1) => "it is one with the only channel of another value".to_owned(),
+            _ => "it is one with a channel of a value that has more than are followed".to_owned(),
+        };
         let number = self.reasons.len();
         self.reasons.push(Pin { node: Some(edge.node), at, reason });
         self.lone.extend(found.into_iter().map(|index| (slot.0 + index as Position, number)));
@@ -315,6 +319,39 @@ pub(super) fn pairs(map: &Map, a_size: usize, b_size: usize) -> Box<dyn Iterator
             Box::new((0..b_size).map(move |j| (j / inner.max(1) % size.max(1), j)).filter(move |(i, _)| *i < a_size))
         }
         Map::Pairs(ref pairs) => Box::new(pairs.iter().copied().filter(move |&(i, j)| i < a_size && j < b_size)),
+    }
+}
+
+/// Indices of the second axis that are paired with index `i` of the first, which is one of its indices.
+pub(super) fn paired_with_a(map: &Map, i: usize, b_size: usize) -> Vec<usize> {
+    match *map {
+        Map::Run { a, b, count } => {
+            let place = i.checked_sub(a).filter(|&place| place < count).and_then(|place| b.checked_add(place));
+            place.filter(|&j| j < b_size).into_iter().collect()
+        }
+        Map::Part { inner, size } => {
+            let (inner, size) = (inner.max(1), size.max(1));
+            let first = i.checked_mul(inner).filter(|_| i < size);
+            let starts = first.into_iter().flat_map(|first| (first..b_size).step_by(inner.saturating_mul(size)));
+            starts.flat_map(|start| start..start.saturating_add(inner).min(b_size)).collect()
+        }
+        Map::Pairs(ref pairs) => {
+            pairs.iter().filter(|pair| pair.0 == i && pair.1 < b_size).map(|pair| pair.1).collect()
+        }
+    }
+}
+
+/// Indices of the first axis that are paired with index `j` of the second, which is one of its indices.
+pub(super) fn paired_with_b(map: &Map, j: usize, a_size: usize) -> Vec<usize> {
+    match *map {
+        Map::Run { a, b, count } => {
+            let place = j.checked_sub(b).filter(|&place| place < count).and_then(|place| a.checked_add(place));
+            place.filter(|&i| i < a_size).into_iter().collect()
+        }
+        Map::Part { inner, size } => Some(j / inner.max(1) % size.max(1)).filter(|&i| i < a_size).into_iter().collect(),
+        Map::Pairs(ref pairs) => {
+            pairs.iter().filter(|pair| pair.1 == j && pair.0 < a_size).map(|pair| pair.0).collect()
+        }
     }
 }
 
@@ -477,6 +514,32 @@ impl Relations {
             });
             let Some(merge) = open else { return followed };
             queue.extend(merge.parts.iter().rev().map(|(part, _)| *part).find(|&part| counts(part)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_paired_with_one_index_is_what_all_pairs_say() {
+        let runs = [(0, 0, 4), (1, 3, 5), (2, 0, 9)].map(|(a, b, count)| Map::Run { a, b, count });
+        let parts =
+            [(1, 3), (2, 3), (3, 2), (4, 1), (0, 0), (usize::MAX, 2)].map(|(inner, size)| Map::Part { inner, size });
+        let listed = [Map::Pairs(vec![(0, 2), (3, 2), (3, 1), (9, 9)])];
+        for map in runs.into_iter().chain(parts).chain(listed) {
+            for (a_size, b_size) in [(4, 4), (3, 12), (2, 7), (6, 1)] {
+                let all: Vec<_> = pairs(&map, a_size, b_size).collect();
+                for i in 0..a_size {
+                    let expected: Vec<usize> = all.iter().filter(|pair| pair.0 == i).map(|pair| pair.1).collect();
+                    assert_eq!(paired_with_a(&map, i, b_size), expected, "{map:?}, {a_size}, {b_size}: {i}");
+                }
+                for j in 0..b_size {
+                    let expected: Vec<usize> = all.iter().filter(|pair| pair.1 == j).map(|pair| pair.0).collect();
+                    assert_eq!(paired_with_b(&map, j, a_size), expected, "{map:?}, {a_size}, {b_size}: {j}");
+                }
+            }
         }
     }
 }

@@ -4,11 +4,12 @@
 //! filter, bias and shift are zero and what lies between keeps zeros, or nothing reads it. The proof is of the stored
 //! numbers, whatever the model's input is, as long as the values beside it are finite.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::channels::{Channel, Channels};
-use super::coupling::{Edge, Position, ValueAxis, pairs};
-use crate::graph::{Graph, NodeId, ValueId, tensor};
+use super::coupling::{Edge, Position, ValueAxis, paired_with_a, paired_with_b, pairs};
+use crate::graph::{Graph, Node, NodeId, ValueId, tensor};
 use crate::ops::level::{Level, Number};
 use crate::ops::{self, Role, attribute};
 use crate::shapes::Shapes;
@@ -88,20 +89,25 @@ impl<'a> Proof<'a> {
         }
         let call = self.shapes.call(self.graph, id);
         let stored = |value: ValueId| self.shapes.fact(value).stored.is_some();
+        let wholes: Vec<OnceCell<Number>> = vec![OnceCell::new(); node.inputs().len()];
         for &value in node.outputs().iter().flatten().filter(|&&value| !stored(value)) {
             for at in self.channels.coupling.axes(value).collect::<Vec<_>>() {
                 let Some((start, size)) = self.channels.coupling.slot(at) else { continue };
                 let sources = self.sources(id, at, size);
+                let filters = self.channels.coupling.filters().iter();
+                let filters = filters.copied().find(|filters| filters.node == id && filters.output == at);
+                let reading = filters.and_then(|filters| self.reading(id, filters.weight));
                 for (index, sources) in sources.iter().enumerate() {
                     let position = start + index as Position;
                     if self.channels.coupling.is_lone(position) {
                         continue;
                     }
                     self.levels[position as usize] = if rule.role == Role::Weighted {
-                        self.weighted(id, at, index, sources)
+                        let filter = filters.map(|filters| (filters.weight.value, index));
+                        filter.and_then(|filter| self.weighted(id, filter, sources, &wholes, reading.as_ref()))
                     } else {
                         let levels: Vec<Level> =
-                            node.inputs().iter().map(|input| self.level(*input, sources)).collect();
+                            (0..wholes.len()).map(|position| self.level(node, position, sources, &wholes)).collect();
                         (rule.level)(&call, &levels)
                     };
                 }
@@ -128,36 +134,47 @@ impl<'a> Proof<'a> {
         sources
     }
 
-    fn level(&self, input: Option<ValueId>, sources: &[(ValueId, Position)]) -> Level {
-        let Some(input) = input else { return Level::Whole(None) };
+    /// The level of an input at the positions among `sources`; where none is of it, that of all of it, which is looked up
+    /// once for each node.
+    fn level(
+        &self,
+        node: &Node,
+        position: usize,
+        sources: &[(ValueId, Position)],
+        wholes: &[OnceCell<Number>],
+    ) -> Level {
+        let Some(input) = node.input(position) else { return Level::Whole(None) };
         let mut own = sources.iter().filter(|(value, _)| *value == input).map(|&(_, at)| self.levels[at as usize]);
         match own.next() {
             Some(first) => Level::Own(first.filter(|&first| own.all(|other| other == Some(first)))),
-            None => {
-                let stored = self.shapes.fact(input).stored.as_ref();
-                let numbers = stored.and_then(|stored| tensor::numbers(stored));
-                Level::Whole(numbers.and_then(|numbers| uniform(&numbers, 1, numbers.len()).first().copied().flatten()))
-            }
+            None => Level::Whole(*wholes[position].get_or_init(|| {
+                let numbers = tensor::numbers(self.shapes.fact(input).stored.as_ref()?)?;
+                uniform(&numbers, 1, numbers.len()).first().copied().flatten()
+            })),
         }
     }
 
     /// A channel is its bias where its filter is zero, or where all that the filter multiplies by something else is.
-    fn weighted(&self, id: NodeId, at: ValueAxis, index: usize, sources: &[(ValueId, Position)]) -> Number {
+    fn weighted(
+        &self,
+        id: NodeId,
+        (weight, index): (ValueId, usize),
+        sources: &[(ValueId, Position)],
+        wholes: &[OnceCell<Number>],
+        reading: Option<&Reading>,
+    ) -> Number {
         let node = self.graph.node(id);
-        let filters =
-            self.channels.coupling.filters().iter().find(|filters| filters.node == id && filters.output == at)?;
-        let weight = filters.weight.value;
         let zero = |value: ValueId| {
             let mut own = sources.iter().filter(|(source, _)| *source == value).peekable();
             own.peek().is_some() && own.all(|&(_, at)| self.levels[at as usize] == Some(0.0))
         };
         let data = node.inputs().iter().flatten().find(|&&value| value != weight)?;
-        if !zero(weight) && !zero(*data) && !self.reads_only_zeros(id, filters.weight, index) {
+        if !zero(weight) && !zero(*data) && !reading.is_some_and(|reading| reading.only_zeros(index)) {
             return None;
         }
         let bias = match node.input(2) {
             None => return Some(0.0),
-            Some(bias) => match self.level(Some(bias), sources) {
+            Some(_) => match self.level(node, 2, sources, wholes) {
                 Level::Own(level) => level?,
                 // A bias of one number is spread over all channels only where it has one axis or none of more than 1.
                 Level::Whole(level) => level?,
@@ -167,20 +184,13 @@ impl<'a> Proof<'a> {
         Some(bias * f64::from(factor))
     }
 
-    /// Whether filter `index` has finite weights and its inputs are zero wherever these are not.
-    fn reads_only_zeros(&self, id: NodeId, filters: ValueAxis, index: usize) -> bool {
-        let Some((columns, start)) = self.columns(id, filters) else { return false };
-        let Some((_, count)) = self.channels.coupling.slot(columns) else { return false };
+    /// The weights of a node and which of its inputs are zero; `None` where none is.
+    fn reading(&self, id: NodeId, filters: ValueAxis) -> Option<Reading> {
+        let (columns, start) = self.columns(id, filters)?;
+        let (_, count) = self.channels.coupling.slot(columns)?;
         let zeros: Vec<bool> = (0..count).map(|c| self.levels[start as usize + c] == Some(0.0)).collect();
-        if !zeros.contains(&true) {
-            return false;
-        }
-        let Some(matrix) = self.matrix(filters, columns) else { return false };
-        matrix.row(index).enumerate().all(|(column, entry)| match entry {
-            Entry::Zero => true,
-            Entry::NonZero => zeros[column],
-            Entry::NotFinite => false,
-        })
+        let matrix = zeros.contains(&true).then(|| self.matrix(filters, columns)).flatten()?;
+        Some(Reading { zeros, matrix })
     }
 
     /// The axis of the weight that the node adds up over, and the first position of the data axis it meets, where each of
@@ -282,12 +292,10 @@ impl<'a> Proof<'a> {
             let (Some((a, a_size)), Some((b, b_size))) = (coupling.slot(edge.a), coupling.slot(edge.b)) else {
                 continue;
             };
-            for (i, j) in pairs(&edge.map, a_size, b_size) {
-                if edge.a == at && i == index {
-                    partners.push(b + j as Position);
-                } else if edge.b == at && j == index {
-                    partners.push(a + i as Position);
-                }
+            if edge.a == at {
+                partners.extend(paired_with_a(&edge.map, index, b_size).into_iter().map(|j| b + j as Position));
+            } else if edge.b == at {
+                partners.extend(paired_with_b(&edge.map, index, a_size).into_iter().map(|i| a + i as Position));
             }
         }
         partners
@@ -330,6 +338,23 @@ enum Entry {
     NotFinite,
 }
 
+/// What a weighted node reads.
+struct Reading {
+    zeros: Vec<bool>,
+    matrix: Matrix,
+}
+
+impl Reading {
+    /// Whether filter `index` has finite weights and its inputs are zero wherever these are not.
+    fn only_zeros(&self, index: usize) -> bool {
+        self.matrix.row(index).zip(&self.zeros).all(|(entry, &zero)| match entry {
+            Entry::Zero => true,
+            Entry::NonZero => zero,
+            Entry::NotFinite => false,
+        })
+    }
+}
+
 /// For each filter and each column, whether any of the weights there is not zero.
 struct Matrix {
     columns: usize,
@@ -339,6 +364,10 @@ struct Matrix {
 impl Matrix {
     fn of(numbers: &[f32], dims: &[usize], filters: usize, columns: usize) -> Option<Self> {
         let (rows, count) = (*dims.get(filters)?, *dims.get(columns)?);
+        // A size of zero elsewhere lets these claim anything.
+        if rows * count > numbers.len() {
+            return None;
+        }
         let stride = |axis: usize| dims[axis + 1..].iter().product::<usize>().max(1);
         let (row_stride, column_stride) = (stride(filters), stride(columns));
         let mut entries = vec![Entry::Zero; rows * count];

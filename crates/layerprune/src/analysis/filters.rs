@@ -71,36 +71,35 @@ pub fn sums_of_filters(
     let weights = weights(graph, shapes, value)?;
     let node = graph.node(source.node);
     let groups = usize::try_from(attribute::int(node, "group", 1).ok()?).ok()?.max(1);
+    let weights = match weights {
+        Weights::Numbers(numbers) => numbers,
+        // However many weights are claimed, those of a filter are one number.
+        Weights::Filled(number, all) => return Some(vec![f(number) * (all / count.max(1)) as f64; count]),
+    };
+    let numbers = weights.iter().copied().map(f64::from);
     let mut sums = vec![0.0; count];
     if node.op_type() == "ConvTranspose" {
         // [C, F/groups, …]: filter (group, place) reads the channels of its group.
         let (group_channels, group_filters) = (dims.first()? / groups, *dims.get(1)?);
         let kernel: usize = dims[2..].iter().product();
-        for (place, weight) in weights.iter().enumerate() {
+        for (place, weight) in numbers.enumerate() {
             let (channel, filter) = (place / (group_filters * kernel), place / kernel % group_filters);
             *sums.get_mut(channel / group_channels * group_filters + filter)? += f(weight);
         }
         return Some(sums);
     }
     let inner: usize = dims[source.weight.axis + 1..].iter().product();
-    for (place, weight) in weights.iter().enumerate() {
+    for (place, weight) in numbers.enumerate() {
         sums[place / inner % count] += f(weight);
     }
     Some(sums)
 }
 
 enum Weights<'w> {
+    /// As they are stored.
     Numbers(Cow<'w, [f32]>),
+    /// One number, and how many there are of it.
     Filled(f64, usize),
-}
-
-impl Weights<'_> {
-    fn iter(&self) -> Box<dyn Iterator<Item = f64> + '_> {
-        match self {
-            Self::Numbers(numbers) => Box::new(numbers.iter().copied().map(f64::from)),
-            Self::Filled(number, count) => Box::new(std::iter::repeat_n(*number, *count)),
-        }
-    }
 }
 
 fn weights<'w>(graph: &Graph, shapes: &'w Shapes, value: ValueId) -> Option<Weights<'w>> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::coupling::{Pin, ValueAxis};
 use crate::graph::{Graph, NodeId, ValueId};
-use crate::ops::{Dim, Fact, attribute, axes, slice};
+use crate::ops::{Fact, attribute, axes, slice};
 use crate::proto::tensor_proto::DataType;
 use crate::shapes::Shapes;
 
@@ -92,22 +92,30 @@ fn of_shape(
     (start..end.max(start)).map(|axis| own(axis).into_iter().collect()).collect()
 }
 
+/// Tensors of sizes with more elements than this are not followed, and hold what they were made of: a tensor of sizes has as
+/// many as a value has axes, or a few times that.
+const MOST_ELEMENTS: usize = 64;
+
 /// Origins of the output of a node that picks, joins or calculates with integers; `None` where it does something else.
 fn through(graph: &Graph, shapes: &Shapes, id: NodeId, known: &BTreeMap<ValueId, Origins>) -> Option<Origins> {
     let node = graph.node(id);
     let output = shapes.fact(node.output(0)?);
-    let count = |value: ValueId| -> Option<usize> {
-        shapes.fact(value).shape.as_ref()?.iter().map(Dim::known).try_fold(1, |product, size| Some(product * size?))
-    };
+    let count = |value: ValueId| axes::product(shapes.fact(value).shape.as_ref()?).known();
     let origins = |position: usize| -> Option<Origins> {
         let value = node.input(position)?;
-        Some(known.get(&value).cloned().unwrap_or(vec![Vec::new(); count(value)?.min(1 << 16)]))
+        match known.get(&value) {
+            Some(origins) => Some(origins.clone()),
+            None => Some(vec![Vec::new(); count(value).filter(|&elements| elements <= MOST_ELEMENTS)?]),
+        }
     };
     let mixed = |positions: usize| -> Option<Origins> {
         let mut all: Vec<ValueAxis> = (0..positions).filter_map(origins).flatten().flatten().collect();
         all.sort_unstable();
         all.dedup();
-        let elements = count(node.output(0)?).unwrap_or(1).min(1 << 12);
+        if all.len() > MOST_ELEMENTS {
+            return None;
+        }
+        let elements = count(node.output(0)?).unwrap_or(1).min(16 * MOST_ELEMENTS / all.len().max(16));
         Some(vec![all; elements])
     };
     match node.op_type() {
@@ -116,7 +124,7 @@ fn through(graph: &Graph, shapes: &Shapes, id: NodeId, known: &BTreeMap<ValueId,
         "Reshape" if known.contains_key(&node.input(0)?) => origins(0),
         "Concat" => (0..node.inputs().len()).map(origins).try_fold(Vec::new(), |mut all, next| {
             all.extend(next?);
-            Some(all)
+            (all.len() <= MOST_ELEMENTS).then_some(all)
         }),
         "Gather" if known.contains_key(&node.input(0)?) => {
             let from = origins(0)?;

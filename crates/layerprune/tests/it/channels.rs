@@ -401,6 +401,28 @@ fn a_plan_of_channels_that_are_not_there_or_of_all_there_are_is_refused() {
     assert_eq!(names, ["features.0", "features.1"]);
 }
 
+/// A file of a kilobyte that claims a million channels, several times over.
+#[test]
+fn channels_that_a_file_merely_claims_are_not_followed_without_limit() {
+    let mut net = Builder::new(0);
+    let x = net.input("input", &[1, 2, 2]);
+    let x = net.conv("/stem", &x, [1, 2], 1, 1, 1);
+    let pads = net.tensor("pads", tensor::from_i64(&[8], &[0, 0, 0, 0, 0, 999_998, 0, 0]));
+    let mut x = net.node("Pad", "/pad/Pad", &[&x, &pads], vec![]);
+    for layer in 0..12 {
+        x = net.node("Relu", &format!("/relu{layer}/Relu"), &[&x], vec![]);
+    }
+    let x = net.node("GlobalAveragePool", "/pool/GlobalAveragePool", &[&x], vec![]);
+    net.output(&x);
+    let model = net.build();
+    let units = Units::find(&model, &Default::default()).unwrap();
+    let channels = Channels::find(&model, &units.model, &units.shapes);
+    let followed: usize = channels.coupling.followed().map(|(_, size)| size).sum();
+    assert!(followed <= 1 << 20, "{followed}");
+    let stem = channels.layers.iter().find(|layer| layer.name == "stem").unwrap();
+    assert_eq!((stem.channels, stem.removable), (2, 0));
+}
+
 /// The collection of surgery cases that lies beside the project, where it does.
 #[test]
 fn shared_cases_give_the_shapes_that_were_cut_by_hand() {
