@@ -153,9 +153,9 @@ impl Coupling {
 
     /// Holds indices that are one with the only index of another axis, or with one of an axis too large to be followed.
     fn hold_lone(&mut self, edge: &Edge, shapes: &Shapes) {
-        let (slot, at, found): (_, _, BTreeSet<usize>) = match (self.slot(edge.a), self.slot(edge.b)) {
-            (Some(slot), None) => (slot, edge.a, pairs(&edge.map, slot.1, LARGEST_AXIS).map(|(i, _)| i).collect()),
-            (None, Some(slot)) => (slot, edge.b, pairs(&edge.map, LARGEST_AXIS, slot.1).map(|(_, j)| j).collect()),
+        let (slot, at, found) = match (self.slot(edge.a), self.slot(edge.b)) {
+            (Some(slot), None) => (slot, edge.a, named_of_a(&edge.map, slot.1)),
+            (None, Some(slot)) => (slot, edge.b, named_of_b(&edge.map, slot.1)),
             _ => return,
         };
         let other = if at == edge.a { edge.b } else { edge.a };
@@ -319,6 +319,24 @@ pub(super) fn pairs(map: &Map, a_size: usize, b_size: usize) -> Box<dyn Iterator
             Box::new((0..b_size).map(move |j| (j / inner.max(1) % size.max(1), j)).filter(move |(i, _)| *i < a_size))
         }
         Map::Pairs(ref pairs) => Box::new(pairs.iter().copied().filter(move |&(i, j)| i < a_size && j < b_size)),
+    }
+}
+
+/// Indices of the first axis that the map pairs with some index of the second, however long that is.
+fn named_of_a(map: &Map, a_size: usize) -> BTreeSet<usize> {
+    match *map {
+        Map::Run { a, count, .. } => (a..a.saturating_add(count).min(a_size)).collect(),
+        Map::Part { size, .. } => (0..size.max(1).min(a_size)).collect(),
+        Map::Pairs(ref pairs) => pairs.iter().map(|pair| pair.0).filter(|&i| i < a_size).collect(),
+    }
+}
+
+/// Indices of the second axis that the map pairs with some index of the first, however long that is.
+fn named_of_b(map: &Map, b_size: usize) -> BTreeSet<usize> {
+    match *map {
+        Map::Run { b, count, .. } => (b..b.saturating_add(count).min(b_size)).collect(),
+        Map::Part { .. } => (0..b_size).collect(),
+        Map::Pairs(ref pairs) => pairs.iter().map(|pair| pair.1).filter(|&j| j < b_size).collect(),
     }
 }
 

@@ -423,6 +423,25 @@ fn channels_that_a_file_merely_claims_are_not_followed_without_limit() {
     assert_eq!((stem.channels, stem.removable), (2, 0));
 }
 
+#[test]
+fn channels_behind_a_pad_that_claims_too_many_are_held() {
+    for before in [0, 3_000_000] {
+        let mut net = Builder::new(0);
+        let x = net.input("input", &[1, 2, 2]);
+        let x = net.conv("/stem", &x, [1, 2], 1, 1, 1);
+        let pads = net.tensor("pads", tensor::from_i64(&[8], &[0, before, 0, 0, 0, 5_000_000, 0, 0]));
+        let x = net.node("Pad", "/pad/Pad", &[&x, &pads], vec![]);
+        let x = net.node("GlobalAveragePool", "/pool/GlobalAveragePool", &[&x], vec![]);
+        net.output(&x);
+        let model = net.build();
+        let units = Units::find(&model, &Default::default()).unwrap();
+        let channels = Channels::find(&model, &units.model, &units.shapes);
+        let stem = channels.layers.iter().find(|layer| layer.name == "stem").unwrap();
+        assert_eq!(stem.removable, 0, "{before}");
+        assert!(stem.reason.as_deref().unwrap().contains("more than are followed"), "{:?}", stem.reason);
+    }
+}
+
 /// The collection of surgery cases that lies beside the project, where it does.
 #[test]
 fn shared_cases_give_the_shapes_that_were_cut_by_hand() {
