@@ -188,7 +188,12 @@ impl Coupling {
         }
         pins.extend(self.unsaid(graph, relations));
         let followed = |at: ValueAxis| self.has(at);
-        pins.extend(sizes::read_elsewhere(graph, shapes, &followed));
+        let follows = |at: ValueAxis, node: NodeId| {
+            let roots: BTreeSet<Position> = self.roots(at).collect();
+            let outputs = graph.node(node).outputs().iter().flatten();
+            outputs.flat_map(|&value| self.axes(value)).any(|out| self.roots(out).any(|root| roots.contains(&root)))
+        };
+        pins.extend(sizes::read_elsewhere(graph, shapes, &followed, &follows));
         for (position, number) in self.lone.clone() {
             let root = self.root(position);
             self.pins.entry(root).or_insert(number);
@@ -221,6 +226,11 @@ impl Coupling {
             }
         }
         pins
+    }
+
+    fn roots(&self, at: ValueAxis) -> impl Iterator<Item = Position> + '_ {
+        let (start, size) = self.slot(at).unwrap_or((0, 0));
+        (start..start + size as Position).map(|position| self.root(position))
     }
 
     fn has(&self, at: ValueAxis) -> bool {

@@ -11,11 +11,17 @@ use crate::shapes::Shapes;
 /// For each element of an integer value, the axes whose sizes it depends on.
 type Origins = Vec<Vec<ValueAxis>>;
 
-/// Pins of the axes in `followed` whose sizes are read by anything but a node that only sets sizes by them.
+/// Pins of the axes in `followed` whose sizes are read by anything but a node that only sets sizes by them, of outputs that
+/// lose what the axis does: `follows` says whether some output of a node does.
 ///
 /// Elements are followed one by one through what picks and joins them, so that the batch size taken from a shape holds
 /// nothing but itself.
-pub(super) fn read_elsewhere(graph: &Graph, shapes: &Shapes, followed: &dyn Fn(ValueAxis) -> bool) -> Vec<Pin> {
+pub(super) fn read_elsewhere(
+    graph: &Graph,
+    shapes: &Shapes,
+    followed: &dyn Fn(ValueAxis) -> bool,
+    follows: &dyn Fn(ValueAxis, NodeId) -> bool,
+) -> Vec<Pin> {
     let mut origins: BTreeMap<ValueId, Origins> = BTreeMap::new();
     let mut pins = Vec::new();
     for (id, node) in graph.nodes() {
@@ -41,13 +47,13 @@ pub(super) fn read_elsewhere(graph: &Graph, shapes: &Shapes, followed: &dyn Fn(V
             continue;
         }
         for (position, origins) in read {
-            if known && sets_sizes(node.op_type(), position) {
-                continue;
-            }
             let reason = format!("its size is calculated with, by `{}`", graph.label(id));
             let mut axes: Vec<ValueAxis> = origins.iter().flatten().copied().collect();
             axes.sort_unstable();
             axes.dedup();
+            if known && sets_sizes(node.op_type(), position) {
+                axes.retain(|&at| !follows(at, id));
+            }
             pins.extend(axes.into_iter().map(|at| Pin { node: Some(id), at, reason: reason.clone() }));
         }
     }

@@ -177,9 +177,16 @@ fn apply_channels(model: &Model, units: &Units, plan: &Plan) -> Result<Model, Su
     Ok(pruned)
 }
 
-/// Removes nodes and initializers that nothing needs, but for those that nothing needed before.
+/// Removes nodes and initializers that nothing needs, but for those that nothing needed before, and what these read.
 fn sweep(graph: &mut Graph, dead: &BTreeSet<NodeId>, unread: &BTreeSet<ValueId>) {
-    let newly_dead = graph.dead_nodes().difference(dead).copied().collect();
+    let mut newly_dead: BTreeSet<NodeId> = graph.dead_nodes().difference(dead).copied().collect();
+    let uses = graph.uses();
+    for (id, node) in graph.nodes().rev() {
+        let mut readers = node.outputs().iter().flatten().flat_map(|&value| uses.consumers(value));
+        if newly_dead.contains(&id) && readers.any(|reader| !newly_dead.contains(&reader.node)) {
+            newly_dead.remove(&id);
+        }
+    }
     graph.remove_nodes(&newly_dead);
     let newly_unread = graph.unread_initializers().difference(unread).copied().collect();
     graph.remove_initializers(&newly_unread);

@@ -423,6 +423,50 @@ fn channels_that_a_file_merely_claims_are_not_followed_without_limit() {
     assert_eq!((stem.channels, stem.removable), (2, 0));
 }
 
+/// A Reshape that nothing reads: its sizes follow the cut by a node that nothing else needs.
+#[test]
+fn what_a_dead_node_reads_stays_with_it() {
+    let mut net = Builder::new(0);
+    let x = net.input("input", &[3, 4, 4]);
+    let x = net.conv("/a", &x, [3, 4], 1, 1, 1);
+    let shape = net.node("Shape", "/Shape", &[&x], vec![]);
+    let zero = net.tensor("zero", tensor::from_i64(&[1], &[0]));
+    let batch = net.node("Gather", "/Gather", &[&shape, &zero], vec![int("axis", 0)]);
+    let sizes = net.tensor("sizes", tensor::from_i64(&[3], &[4, 4, 4]));
+    let sizes = net.node("Concat", "/Concat", &[&batch, &sizes], vec![int("axis", 0)]);
+    net.node("Reshape", "/dead/Reshape", &[&x, &sizes], vec![]);
+    let out = net.conv("/b", &x, [4, 2], 1, 1, 1);
+    net.output(&out);
+    let model = net.build();
+    let units = Units::find(&model, &Default::default()).unwrap();
+    let channels = Channels::find(&model, &units.model, &units.shapes);
+    let removed = vec![plan::PlannedChannels { group: "a".to_owned(), channels: 4, removed: vec![1] }];
+    let plan = plan::of_channels(&model.graph, &units, &channels, None, "test".to_owned(), removed);
+    let cut = surgery::apply(&model, &units, &plan).unwrap();
+    assert!(cut.graph.nodes().any(|(_, node)| node.name() == "/dead/Reshape"));
+    assert_eq!(Units::find(&cut, &Default::default()).unwrap().costs.total(), plan.after);
+}
+
+/// A Reshape to the size of what is cut, of something that is not.
+#[test]
+fn a_size_that_shapes_another_value_is_held() {
+    let mut net = Builder::new(0);
+    let x = net.input("input", &[4, 4, 4]);
+    let other = net.node("Relu", "/Relu", &[&x], vec![]);
+    let y = net.conv("/a", &x, [4, 4], 1, 1, 1);
+    let shape = net.node("Shape", "/Shape", &[&y], vec![]);
+    let shaped = net.node("Reshape", "/Reshape", &[&other, &shape], vec![]);
+    net.output(&shaped);
+    let out = net.conv("/b", &y, [4, 2], 1, 1, 1);
+    net.output(&out);
+    let model = net.build();
+    let units = Units::find(&model, &Default::default()).unwrap();
+    let channels = Channels::find(&model, &units.model, &units.shapes);
+    let layer = channels.layers.iter().find(|layer| layer.name == "a").unwrap();
+    assert_eq!(layer.removable, 0);
+    assert!(layer.reason.as_deref().unwrap().contains("its size is calculated with"), "{:?}", layer.reason);
+}
+
 #[test]
 fn channels_behind_a_pad_that_claims_too_many_are_held() {
     for before in [0, 3_000_000] {
