@@ -44,11 +44,11 @@ pub fn compensate(
     let mut done = Vec::new();
     for consumer in consumers {
         let what = || format!("the weights of `{}`", consumer.of.name);
+        let left = consumer.maps()?;
         let mut sums = Sums::new(consumer);
         let (entry, target) = (up_to(cut, consumer.entry), up_to(model, consumer.of.output));
         port.pairs(&entry, &target, &mut |part, entry, target| sums.add(part, entry, target))
             .map_err(|source| RecoveryError::Observe { what: what(), source })?;
-        let Some(left) = consumer.maps(&cut.graph) else { continue };
         let fitted: Result<Vec<Linear>, FitError> = sums
             .fitted
             .iter()

@@ -53,7 +53,7 @@ pub fn correct_biases(
             return Err(RecoveryError::Fit { what: what(node), source: FitError::Empty });
         }
         let shifts: Vec<f64> = wanted.means().zip(found.means()).map(|(wanted, found)| wanted - found).collect();
-        let bias: Vec<f64> = node.bias(&cut.graph).iter().zip(&shifts).map(|(bias, shift)| bias + shift).collect();
+        let bias: Vec<f64> = node.bias.iter().zip(&shifts).map(|(bias, shift)| bias + shift).collect();
         node.set_bias(cut, &bias)?;
         let square = shifts.iter().map(|shift| shift * shift).sum::<f64>() / shifts.len() as f64;
         corrections.push(Correction { node: node.name.clone(), shift: square.sqrt() });

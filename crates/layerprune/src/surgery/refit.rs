@@ -1,6 +1,7 @@
 //! Weighted nodes of a cut model whose numbers can be fitted anew to what they gave in the whole one.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{SurgeryError, settings, shapes_like};
 use crate::analysis::{ChannelCut, Channels, Units, ValueAxis, layer_name};
@@ -13,7 +14,7 @@ use crate::proto::TensorProto;
 use crate::shapes::Shapes;
 
 /// A node that gives its channels a bias, or could.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Biased {
     /// The node, in both models.
     pub node: NodeId,
@@ -23,10 +24,13 @@ pub struct Biased {
     pub output: ValueId,
     /// Which channels of the output in the whole model are those in the cut one.
     pub kept: Vec<usize>,
+    /// The bias of each of these; zeros where there is none.
+    pub bias: Vec<f64>,
+    weight: Arc<TensorProto>,
 }
 
 /// A node that adds up over channels some of which are gone.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Consumer {
     /// The node and its outputs.
     pub of: Biased,
@@ -79,7 +83,6 @@ fn consumer(graph: &Graph, shapes: &Shapes, units: &Units, cut: &ChannelCut, id:
     let of = biased(graph, shapes, &units.shapes, cut, id)?;
     let node = graph.node(id);
     let entry = node.input(0).ok_or("it has no input")?;
-    shapes.fact(node.input(1).ok_or("it has no weight")?).stored.as_ref().ok_or("its weight is computed")?;
     let call = shapes.call(graph, id);
     if node.op_type() == "Conv" {
         let Conv { window, groups, group_channels, .. } = Conv::read(&call)?;
@@ -121,9 +124,8 @@ fn biased(graph: &Graph, shapes: &Shapes, whole: &Shapes, cut: &ChannelCut, id: 
     if node.op_type() == "Gemm" && graph.opset() < 7 {
         return Err("before opset 7 its bias is broadcast in another way".to_owned());
     }
-    if node.input(2).is_some_and(|bias| shapes.fact(bias).stored.is_none()) {
-        return Err("its bias is computed".to_owned());
-    }
+    let weight = node.input(1).and_then(|value| shapes.fact(value).stored.clone()).ok_or("its weight is computed")?;
+    tensor::to_f32(&weight).map_err(|error| error.to_string())?;
     let output = node.output(0).ok_or("it has no output")?;
     let size = |shapes: &Shapes| shapes.fact(output).shape.as_ref()?.get(1)?.known();
     let (Some(before), Some(after)) = (size(whole), size(shapes)) else {
@@ -134,8 +136,15 @@ fn biased(graph: &Graph, shapes: &Shapes, whole: &Shapes, cut: &ChannelCut, id: 
     if kept.len() != after {
         return Err("its channels are not those of the whole model".to_owned());
     }
-    let name = layer_name(graph, id);
-    Ok(Biased { node: id, name, output, kept })
+    let bias = match node.input(2).map(|value| shapes.fact(value).stored.as_ref().ok_or("its bias is computed")) {
+        None => vec![0.0; after],
+        Some(stored) => match tensor::to_f32(stored?).map_err(|error| error.to_string())?.as_ref() {
+            [one] => vec![f64::from(*one); after],
+            numbers if numbers.len() == after => numbers.iter().copied().map(f64::from).collect(),
+            numbers => return Err(format!("its bias has {} elements for {after} channels", numbers.len())),
+        },
+    };
+    Ok(Biased { node: id, name: layer_name(graph, id), output, kept, bias, weight })
 }
 
 /// Nodes of `after` that read other values than in `before`, tensors of other sizes, or what such a node gives.
@@ -158,17 +167,6 @@ fn changed(before: &Graph, after: &Graph) -> BTreeSet<NodeId> {
 }
 
 impl Biased {
-    /// The bias of each channel; zeros where there is none.
-    #[must_use]
-    pub fn bias(&self, graph: &Graph) -> Vec<f64> {
-        let stored = graph.node(self.node).input(2).and_then(|value| numbers_of(graph, value));
-        match stored.as_deref() {
-            Some([one]) => vec![*one; self.kept.len()],
-            Some(numbers) => numbers.to_vec(),
-            None => vec![0.0; self.kept.len()],
-        }
-    }
-
     /// Gives the channels these biases.
     ///
     /// # Errors
@@ -181,9 +179,10 @@ impl Biased {
         let unfit = || SurgeryError::Unfit { unit: self.name.clone() };
         let single: Vec<f32> = numbers.iter().map(|&number| number as f32).collect();
         let fits = single.len() == dims.iter().product::<usize>() && single.iter().all(|number| number.is_finite());
-        let weight = model.graph.node(self.node).input(1).and_then(|value| stored(&model.graph, value));
-        let like = weight.filter(|_| fits).ok_or_else(unfit)?;
-        let new = tensor::with_f32(&like, dims, &single).map_err(|_| unfit())?;
+        if !fits {
+            return Err(unfit());
+        }
+        let new = tensor::with_f32(&self.weight, dims, &single).map_err(|_| unfit())?;
         settings::set_stored(&mut model.graph, self.node, position, new);
         Ok(())
     }
@@ -196,22 +195,22 @@ impl Consumer {
         self.group_channels * self.window.as_ref().map_or(1, |window| window.kernel.iter().product())
     }
 
-    /// The map that each conv group computes from its patches, channels outermost.
-    #[must_use]
-    pub fn maps(&self, graph: &Graph) -> Option<Vec<Linear>> {
+    /// The map that each conv group computed from its patches, channels outermost, when the consumer was found.
+    ///
+    /// # Errors
+    /// [`SurgeryError::Unfit`] where the weight is of another size than the node's settings say.
+    pub fn maps(&self) -> Result<Vec<Linear>, SurgeryError> {
         let (inputs, outputs) = (self.inputs(), self.of.kept.len() / self.groups);
-        let weight = numbers_of(graph, graph.node(self.of.node).input(1)?)?;
-        let bias = self.of.bias(graph);
-        if weight.len() != inputs * self.of.kept.len() || bias.len() != self.of.kept.len() {
-            return None;
-        }
+        let stored = tensor::to_f32(&self.of.weight).ok().filter(|stored| stored.len() == inputs * self.of.kept.len());
+        let stored = stored.ok_or_else(|| SurgeryError::Unfit { unit: self.of.name.clone() })?;
+        let weight: Vec<f64> = stored.iter().copied().map(f64::from).collect();
         let weight = if self.transposed { transposed(&weight, outputs) } else { weight };
         let map = |group: usize| Linear {
             weight: weight[group * outputs * inputs..][..outputs * inputs].to_vec(),
-            bias: bias[group * outputs..][..outputs].to_vec(),
+            bias: self.of.bias[group * outputs..][..outputs].to_vec(),
             r2: None,
         };
-        Some((0..self.groups).map(map).collect())
+        Ok((0..self.groups).map(map).collect())
     }
 
     /// Gives the node the numbers of `maps`, one for each conv group.
@@ -236,20 +235,6 @@ impl Consumer {
 /// The other way round of a matrix with `columns`.
 fn transposed(matrix: &[f64], columns: usize) -> Vec<f64> {
     (0..columns).flat_map(|column| matrix.iter().skip(column).step_by(columns).copied()).collect()
-}
-
-/// What is stored at `value`, as an initializer or by a `Constant` node.
-fn stored(graph: &Graph, value: ValueId) -> Option<TensorProto> {
-    if let Some(stored) = graph.initializer(value) {
-        return Some(TensorProto::clone(stored));
-    }
-    let (_, node) = graph.nodes().find(|(_, node)| node.outputs().contains(&Some(value)))?;
-    node.attribute("value")?.t.as_deref().cloned()
-}
-
-fn numbers_of(graph: &Graph, value: ValueId) -> Option<Vec<f64>> {
-    let stored = stored(graph, value)?;
-    Some(tensor::to_f32(&stored).ok()?.iter().copied().map(f64::from).collect())
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use layerprune::graph::tensor;
 use layerprune::onnx::Model;
 use layerprune::pipeline::{Compensation, compensate, correct_biases};
 use layerprune::plan::{self, Constraints, Plan, PlannedChannels};
+use layerprune::proto::tensor_proto::DataType;
+use layerprune::proto::{AttributeProto, TensorProto, attribute_proto::AttributeType};
 use layerprune::surgery;
 use layerprune_testing::{Builder, float, int, ints, resnet, vgg};
 
@@ -153,6 +155,48 @@ fn what_cannot_be_fitted_is_named_and_left_as_it_was() {
     let done = compensated(&net.build(), "stem", &[4, 5], 1e-3);
     assert_eq!(done.others, ["fc: MatMul is not fitted", "half: its `alpha` is 0.5"]);
     assert_eq!(done.fitted.to_bytes(), done.cut.to_bytes());
+}
+
+/// Integer weights with scales, and biases that a `Constant` node gives in its short form.
+#[test]
+fn what_is_stored_in_other_ways_is_read_or_left() {
+    let mut net = Builder::new(13);
+    let x = redundant(&mut net);
+    let integers = TensorProto {
+        dims: vec![5, 6, 1, 1],
+        data_type: Some(DataType::Int8 as i32),
+        int32_data: (0..30).map(|place| place * 7 % 61 - 30).collect(),
+        ..Default::default()
+    };
+    let integers = net.tensor("q", integers);
+    let scale = net.tensor("scale", tensor::from_f32(&[], &[0.01]));
+    let weight = net.node("DequantizeLinear", "/weight/DequantizeLinear", &[&integers, &scale], vec![]);
+    let a = net.node("Conv", "/a/Conv", &[&x, &weight], vec![ints("kernel_shape", &[1, 1])]);
+    let weight = net.random("b.weight", &[5, 6, 1, 1], 0.3);
+    let floats = AttributeProto {
+        name: Some("value_floats".to_owned()),
+        r#type: Some(AttributeType::Floats as i32),
+        floats: vec![1.0, -2.0, 3.0, -4.0, 5.0],
+        ..Default::default()
+    };
+    let bias = net.node("Constant", "/bias", &[], vec![floats]);
+    let b = net.node("Conv", "/b/Conv", &[&x, &weight, &bias], vec![]);
+    let sum = net.node("Add", "/sum", &[&a, &b], vec![]);
+    net.output(&sum);
+    let model = net.build();
+    let done = compensated(&model, "stem", &[4, 5], 1e-9);
+    assert_eq!(done.others, ["a: its weight is computed"]);
+    let whole = run(&model, SHAPE);
+    let found = units(&model);
+    let (_, _, axes) = removing(&model, "stem", &[4, 5]);
+    let nodes = surgery::biased_nodes(&model, &found, &axes, &done.cut);
+    assert_eq!(nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>(), ["stem", "b"]);
+    assert_eq!(nodes[1].bias, [1.0, -2.0, 3.0, -4.0, 5.0]);
+    let mut corrected = done.cut.clone();
+    correct_biases(&model, &mut corrected, &nodes, &mut Images::new(SHAPE), &mut |_| {}).unwrap();
+    for recovered in [&done.fitted, &corrected] {
+        assert!(distance(&run(recovered, SHAPE), &whole) < distance(&run(&done.cut, SHAPE), &whole));
+    }
 }
 
 #[test]
