@@ -5,24 +5,8 @@ use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
 
-use layerprune::graph::tensor;
 use layerprune::onnx::Model;
-use layerprune_testing::{Builder, any_net, bottleneck_net, densenet, mobilenet_v1, mobilenet_v2, resnet, vgg};
-
-/// A file of a kilobyte that claims a million channels, several times over.
-fn claims() -> Model {
-    let mut net = Builder::new(0);
-    let x = net.input("input", &[1, 2, 2]);
-    let x = net.conv("/stem", &x, [1, 2], 1, 1, 1);
-    let pads = net.tensor("pads", tensor::from_i64(&[8], &[0, 0, 0, 0, 0, 999_998, 0, 0]));
-    let mut x = net.node("Pad", "/pad/Pad", &[&x, &pads], vec![]);
-    for layer in 0..12 {
-        x = net.node("Relu", &format!("/relu{layer}/Relu"), &[&x], vec![]);
-    }
-    let x = net.node("GlobalAveragePool", "/pool/GlobalAveragePool", &[&x], vec![]);
-    net.output(&x);
-    net.build()
-}
+use layerprune_testing::{any_net, bottleneck_net, densenet, mobilenet_v1, mobilenet_v2, padded, resnet, vgg};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(std::env::args().nth(1).ok_or("name the folder")?);
@@ -34,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("mobilenet2".to_owned(), mobilenet_v2(0, 4, &[(8, 1)])),
         ("densenet".to_owned(), densenet(0, 4, 1, 1)),
     ];
-    nets.push(("claims".to_owned(), claims()));
+    nets.push(("claims".to_owned(), padded(0, 999_998, 12)));
     nets.extend((0..24).map(|seed| (format!("net{seed}"), any_net(seed).0)));
     fs::create_dir_all(&folder)?;
     for (name, model) in &nets {

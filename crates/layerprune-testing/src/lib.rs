@@ -8,5 +8,5 @@ mod random;
 
 pub use builder::{Builder, float, int, ints, string};
 pub use mask::mask;
-pub use nets::{bottleneck_net, densenet, mobilenet_v1, mobilenet_v2, resnet, vgg};
+pub use nets::{bottleneck_net, densenet, mobilenet_v1, mobilenet_v2, padded, resnet, vgg};
 pub use random::{any_line, any_net};

@@ -1,5 +1,6 @@
 //! Small nets of the classes that layerprune prunes, with random weights.
 
+use layerprune::graph::tensor;
 use layerprune::onnx::Model;
 
 use crate::Builder;
@@ -193,6 +194,21 @@ pub fn densenet(seed: u64, size: usize, growth: usize, layers: usize) -> Model {
         }
     }
     classifier(net, &x, channels, 5)
+}
+
+/// Two channels behind a Pad of the channel axis and `relus` ReLUs: a file of a kilobyte that claims any number of channels.
+pub fn padded(before: i64, behind: i64, relus: usize) -> Model {
+    let mut net = Builder::new(0);
+    let x = net.input("input", &[1, 2, 2]);
+    let x = net.conv("/stem", &x, [1, 2], 1, 1, 1);
+    let pads = net.tensor("pads", tensor::from_i64(&[8], &[0, before, 0, 0, 0, behind, 0, 0]));
+    let mut x = net.node("Pad", "/pad/Pad", &[&x, &pads], vec![]);
+    for layer in 0..relus {
+        x = net.node("Relu", &format!("/relu{layer}/Relu"), &[&x], vec![]);
+    }
+    let x = net.node("GlobalAveragePool", "/pool/GlobalAveragePool", &[&x], vec![]);
+    net.output(&x);
+    net.build()
 }
 
 fn classifier(mut net: Builder, x: &str, channels: usize, classes: usize) -> Model {

@@ -2,6 +2,7 @@ use anyhow::Result;
 use layerprune::analysis::{ChannelTable, Channels, Kind, Outside, TreeRow, UnitRow, UnitTable, UnitTree, Units, Way};
 use layerprune::cost::Cost;
 use layerprune::onnx::Model;
+use layerprune::plan::Constraints;
 use serde::Serialize;
 
 use crate::args::{Global, InspectArgs};
@@ -129,11 +130,8 @@ fn text(table_of: &UnitTable) -> String {
     let rows: Vec<Vec<String>> = table_of.units.iter().map(|unit| row(unit, total_macs)).collect();
     let mut text = table(&HEAD, &rows);
     let macs = total_macs.map_or_else(|| "unknown".to_owned(), count);
-    let removable = table_of
-        .units
-        .iter()
-        .filter(|unit| unit.ways.iter().any(|way| [Way::Bypass, Way::DropFeatures].contains(way)))
-        .count();
+    let plain = Constraints::plain().ways;
+    let removable = table_of.units.iter().filter(|unit| unit.ways.iter().any(|way| plain.contains(way))).count();
     let first = |way: Way| table_of.units.iter().filter(|unit| unit.ways.first() == Some(&way)).count();
     let by = [(first(Way::DropBranch), "--drop-branches"), (first(Way::ShrinkChain), "--shrink-chains")];
     let more: String =

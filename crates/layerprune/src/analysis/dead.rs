@@ -8,7 +8,8 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::channels::{Channel, Channels};
-use super::coupling::{Edge, Position, ValueAxis, paired_with_a, paired_with_b, pairs};
+use super::coupling::{Edge, Position, ValueAxis};
+use super::pairing::{paired_with_a, paired_with_b, pairs};
 use crate::graph::{Graph, Node, NodeId, ValueId, tensor};
 use crate::ops::level::{Level, Number};
 use crate::ops::{self, Role, attribute};

@@ -62,8 +62,8 @@ pub(super) fn follow(model: &Model, digest: &ModelDigest, shapes: &Shapes, units
 
 fn features(graph: &Graph, channels: &Channels, unit: &Unit) -> Result<ChannelCut, String> {
     let cut = channels.cut_of_axis(graph, ValueAxis { value: unit.exit, axis: 1 })?;
+    let uses = graph.uses();
     let own = |value: ValueId| {
-        let uses = graph.uses();
         let inside = |id: NodeId| unit.gone.contains(&id);
         uses.producer(value).map_or_else(|| uses.consumers(value).iter().all(|it| inside(it.node)), inside)
     };

@@ -10,6 +10,7 @@ mod dense;
 mod filters;
 mod flow;
 mod naming;
+mod pairing;
 mod path;
 mod shrink;
 mod stage;

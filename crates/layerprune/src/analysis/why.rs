@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::coupling::{Coupling, Pin, Position, ValueAxis, pairs};
+use super::coupling::{Coupling, Pin, Position, ValueAxis};
+use super::pairing::pairs;
 use crate::graph::{Graph, NodeId};
 
 /// What holds an axis, in words: ``axis 1 of `x` at `node`: reason``.

@@ -18,10 +18,10 @@ pub(super) fn drop_features(
     removals: &[(&Unit, Removal)],
 ) -> Result<(), SurgeryError> {
     let dense = || removals.iter().filter(|(_, removal)| removal.way == Way::DropFeatures);
-    let cut = ChannelCut::all(dense().filter_map(|(unit, _)| unit.features.as_ref()).map(|features| &features.cut));
     if dense().next().is_none() {
         return Ok(());
     }
+    let cut = ChannelCut::all(dense().filter_map(|(unit, _)| unit.features.as_ref()).map(|features| &features.cut));
     let (dead, unread) = (graph.dead_nodes(), graph.unread_initializers());
     for (_, removal) in dense() {
         let uses = graph.uses();

@@ -9,7 +9,7 @@ use layerprune::proto::tensor_proto::DataType;
 use layerprune::proto::{AttributeProto, TensorProto, attribute_proto::AttributeType};
 use layerprune::surgery;
 use layerprune_infer::{Input, Session, SessionOptions};
-use layerprune_testing::{Builder, int, ints, resnet, string, vgg};
+use layerprune_testing::{Builder, int, ints, padded, resnet, string, vgg};
 
 fn found(model: &Model) -> (Units, Channels) {
     let units = Units::find(model, &Default::default()).unwrap();
@@ -404,17 +404,7 @@ fn a_plan_of_channels_that_are_not_there_or_of_all_there_are_is_refused() {
 /// A file of a kilobyte that claims a million channels, several times over.
 #[test]
 fn channels_that_a_file_merely_claims_are_not_followed_without_limit() {
-    let mut net = Builder::new(0);
-    let x = net.input("input", &[1, 2, 2]);
-    let x = net.conv("/stem", &x, [1, 2], 1, 1, 1);
-    let pads = net.tensor("pads", tensor::from_i64(&[8], &[0, 0, 0, 0, 0, 999_998, 0, 0]));
-    let mut x = net.node("Pad", "/pad/Pad", &[&x, &pads], vec![]);
-    for layer in 0..12 {
-        x = net.node("Relu", &format!("/relu{layer}/Relu"), &[&x], vec![]);
-    }
-    let x = net.node("GlobalAveragePool", "/pool/GlobalAveragePool", &[&x], vec![]);
-    net.output(&x);
-    let model = net.build();
+    let model = padded(0, 999_998, 12);
     let units = Units::find(&model, &Default::default()).unwrap();
     let channels = Channels::find(&model, &units.model, &units.shapes);
     let followed: usize = channels.coupling.followed().map(|(_, size)| size).sum();
@@ -470,14 +460,7 @@ fn a_size_that_shapes_another_value_is_held() {
 #[test]
 fn channels_behind_a_pad_that_claims_too_many_are_held() {
     for before in [0, 3_000_000] {
-        let mut net = Builder::new(0);
-        let x = net.input("input", &[1, 2, 2]);
-        let x = net.conv("/stem", &x, [1, 2], 1, 1, 1);
-        let pads = net.tensor("pads", tensor::from_i64(&[8], &[0, before, 0, 0, 0, 5_000_000, 0, 0]));
-        let x = net.node("Pad", "/pad/Pad", &[&x, &pads], vec![]);
-        let x = net.node("GlobalAveragePool", "/pool/GlobalAveragePool", &[&x], vec![]);
-        net.output(&x);
-        let model = net.build();
+        let model = padded(before, 5_000_000, 0);
         let units = Units::find(&model, &Default::default()).unwrap();
         let channels = Channels::find(&model, &units.model, &units.shapes);
         let stem = channels.layers.iter().find(|layer| layer.name == "stem").unwrap();
