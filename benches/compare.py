@@ -10,6 +10,8 @@
 inspect  ResNet-56: layerprune inspect / onnx.load and onnx.shape_inference
 score    imprinting ResNet-56 on 5,000 training images: layerprune score / ONNX Runtime with the same taps, Pillow and
          numpy; FOLDER holds train/<class>/*.jpg
+hooks    imprinting ResNet-56 on 10,000 training images, tried on 1,000: layerprune score, by the embedded engine and, with
+         --ort-lib, by ONNX Runtime / PyTorch with forward hooks on its blocks and a data loader of one worker
 step     training ResNet-20 at batch 64, two threads: layerprune-train's bench / PyTorch. Time is that of a step;
          memory that of the process.
 """
@@ -98,6 +100,92 @@ def reference_score(model, images, threads):
     print((right / len(held_out)).round(3))
 
 
+def reference_hooks(weights, images, threads):
+    """The same as layerprune's imprinting, with PyTorch: features by forward hooks, pooled, summed by class."""
+    import numpy as np, torch
+    from PIL import Image
+    from torch import nn
+    from torch.nn import functional as F
+    torch.set_num_threads(threads)
+
+    class Block(nn.Module):
+        def __init__(self, channels, width, stride):
+            super().__init__()
+            self.conv1 = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
+            self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+            self.bn1, self.bn2 = nn.BatchNorm2d(width), nn.BatchNorm2d(width)
+            self.more, self.stride = width - channels, stride
+
+        def forward(self, x):
+            y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+            x = x[:, :, ::self.stride, ::self.stride]
+            return F.relu(y + F.pad(x, (0, 0, 0, 0, self.more // 2, self.more - self.more // 2)))
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv1, self.bn1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
+            stage = lambda before, width, stride: nn.Sequential(
+                *(Block(before if i == 0 else width, width, stride if i == 0 else 1) for i in range(9)))
+            self.layer1, self.layer2, self.layer3 = stage(16, 16, 1), stage(16, 32, 2), stage(32, 64, 2)
+            self.linear = nn.Linear(64, 10)
+
+        def forward(self, x):
+            x = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x))))))
+            return self.linear(x.mean((2, 3)))
+
+    net = Net().eval()
+    stored = {name: torch.tensor(value) for name, value in np.load(weights).items()}
+    missing = net.load_state_dict(stored, strict=False).missing_keys
+    assert all(name.endswith("num_batches_tracked") for name in missing), missing
+    mean, std = [torch.tensor(x)[:, None, None] for x in ([.485, .456, .406], [.229, .224, .225])]
+    classes = sorted(path for path in (pathlib.Path(images) / "train").iterdir())
+    files = [(path, label) for label, folder in enumerate(classes) for path in sorted(folder.iterdir())]
+    random.Random(0).shuffle(files)
+
+    class Files(torch.utils.data.Dataset):
+        def __init__(self, part):
+            self.part = part
+
+        def __len__(self):
+            return len(self.part)
+
+        def __getitem__(self, place):
+            path, label = self.part[place]
+            pixels = torch.from_numpy(np.array(Image.open(path)).transpose(2, 0, 1))
+            return (pixels.float() / 255 - mean) / std, label
+
+    seen, right, outputs, labels = [], 0, [], None
+    blocks = [block for stage in (net.layer1, net.layer2, net.layer3) for block in stage]
+    for block in blocks:
+        block.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+
+    def embeddings(part):
+        nonlocal right
+        for x, y in torch.utils.data.DataLoader(part, batch_size=64, num_workers=1):
+            outputs.clear()
+            right += int((net(x).argmax(1) == y).sum())
+            pooled = []
+            for output in outputs:
+                side = min(max(round((2048 / output.shape[1]) ** .5), 1), output.shape[2])
+                pooled.append(F.adaptive_avg_pool2d(output, side).flatten(1))
+            yield pooled, y
+
+    with torch.inference_mode():
+        sums = None
+        for pooled, y in embeddings(Files(files[:10000])):
+            if sums is None:
+                sums = [torch.zeros(len(classes), e.shape[1], dtype=torch.float64) for e in pooled]
+            for total, e in zip(sums, pooled):
+                total.index_add_(0, y, e.double())
+        imprinted = [F.normalize(total, dim=1).float() for total in sums]
+        correct = torch.zeros(len(blocks))
+        held_out = files[10000:11000]
+        for pooled, y in embeddings(Files(held_out)):
+            correct += torch.tensor([(e @ w.T).argmax(1).eq(y).sum() for e, w in zip(pooled, imprinted)])
+    print("net", round(right / 11000, 4), "blocks", [round(float(c) / len(held_out), 3) for c in correct])
+
+
 def reference_step(threads):
     import torch
     from torch import nn
@@ -134,35 +222,60 @@ def reference_step(threads):
     print(f"own: median {statistics.median(times[1:]):.1f} ms")
 
 
+def hooks(model, images, ours, again, args):
+    import numpy as np, onnx, tempfile
+    with tempfile.TemporaryDirectory() as folder:
+        weights = str(pathlib.Path(folder) / "weights.npz")
+        stored = onnx.load(model).graph.initializer
+        np.savez(weights, **{tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in stored})
+        options = ["--data", f"imagefolder:{images}", "--normalize", "imagenet", "--samples", "10000", "--held-out", "0.02"]
+        theirs = [args.torch_python, *again, "--weights", weights, "--images", images, "--reference", "hooks"]
+        score = [*ours, "score", model, *options]
+        engines = {"hooks": score}
+        if args.ort_lib:
+            engines["hooksort"] = [*score, "--engine", "onnxruntime", "--ort-lib", args.ort_lib]
+        for name, command in engines.items():
+            compare(name, command, theirs, args.repeats)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--resnet56")
     parser.add_argument("--resnet20")
     parser.add_argument("--images")
     parser.add_argument("--torch-python", default=sys.executable, help="the Python that has torch")
+    parser.add_argument("--ort-lib", help="ONNX Runtime's shared library, to score by it as well")
+    parser.add_argument("--only", help="one of the comparisons")
+    parser.add_argument("--weights", help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--reference", choices=["inspect", "score", "step"], help=argparse.SUPPRESS)
+    parser.add_argument("--reference", choices=["inspect", "score", "hooks", "step"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.reference == "inspect":
         return reference_inspect(args.resnet56)
     if args.reference == "score":
         return reference_score(args.resnet56, args.images, args.threads)
+    if args.reference == "hooks":
+        return reference_hooks(args.weights, args.images, args.threads)
     if args.reference == "step":
         return reference_step(args.threads)
     subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "layerprune-cli"], cwd=ROOT, check=True)
     ours = [str(ROOT / "target/release/layerprune"), "--quiet", "--threads", str(args.threads)]
     again = [str(HERE), "--threads", str(args.threads)]
+    wanted = lambda name: args.only in (None, name)
     if args.resnet56:
         model = str(pathlib.Path(args.resnet56).resolve())
         theirs = [sys.executable, *again, "--resnet56", model, "--reference", "inspect"]
-        compare("inspect", [*ours, "inspect", model], theirs, 3 * args.repeats)
-        if args.images:
+        if wanted("inspect"):
+            compare("inspect", [*ours, "inspect", model], theirs, 3 * args.repeats)
+        if args.images and wanted("hooks"):
+            hooks(model, str(pathlib.Path(args.images).resolve()), ours, again, args)
+        if args.images and wanted("score"):
             images = str(pathlib.Path(args.images).resolve())
             options = ["--data", f"imagefolder:{images}", "--normalize", "imagenet", "--samples", "5000"]
             theirs = [sys.executable, *again, "--resnet56", model, "--images", images, "--reference", "score"]
             compare("score", [*ours, "score", model, *options], theirs, args.repeats)
-    if args.resnet20:
+    if args.resnet20 and wanted("step"):
         model = str(pathlib.Path(args.resnet20).resolve())
         build = ["cargo", "bench", "--quiet", "-p", "layerprune-train", "--bench", "step", "--no-run"]
         subprocess.run(build, cwd=ROOT, check=True)

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use layerprune::criteria::Normalize;
 
 /// Make a trained CNN faster: remove whole layers, fine-tune, measure on your own hardware.
 #[derive(Debug, Parser)]
@@ -40,6 +41,19 @@ pub(crate) struct Global {
     /// Threads for running, training and timing; all cores where not given, one for timing.
     #[arg(long, global = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) threads: Option<u16>,
+    /// What runs and times models: the embedded engine, or ONNX Runtime where it is installed
+    #[arg(long, global = true, value_enum, default_value_t = EngineArg::Rten)]
+    pub(crate) engine: EngineArg,
+    /// ONNX Runtime's shared library; where not given, that of the environment variable ORT_DYLIB_PATH, of an installed Python
+    /// package `onnxruntime`, or of the system
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) ort_lib: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EngineArg {
+    Rten,
+    Onnxruntime,
 }
 
 impl Global {
@@ -149,25 +163,73 @@ pub(crate) struct ImageArgs {
     pub(crate) held_out: f64,
 }
 
-/// How layers are scored.
+/// How layers and filters are scored.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Scoring")]
 pub(crate) struct CriterionArgs {
-    /// Imprinting: number of training images, the same for each class; all where not given
-    #[arg(long, value_name = "N", value_parser = positive)]
+    /// Number of training images to look at, the same for each class; all where not given
+    #[arg(long, value_name = "N", value_parser = positive, conflicts_with = "samples_per_class")]
     pub(crate) samples: Option<usize>,
-    /// Imprinting: length that a layer's pooled output aims at
+    /// Number of training images to look at of each class; imprinting can do with few
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) samples_per_class: Option<usize>,
+    /// Look at so many batches at most
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) batches: Option<usize>,
+    /// Images of a batch; scores by gradients are comparable only at equal sizes
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = positive)]
+    pub(crate) score_batch: usize,
+    /// `imprint` and `linear-probe`: length that a layer's pooled output aims at
     #[arg(long, default_value_t = layerprune::evidence::DEFAULT_EMBEDDING, value_name = "N", value_parser = positive)]
     pub(crate) embedding: usize,
+    /// `linear-probe`: passes over the training images
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = positive)]
+    pub(crate) probe_epochs: usize,
+    /// `leave-one-out`: number of training images that batch norms are recalibrated on
+    #[arg(long, default_value_t = 500, value_name = "N", value_parser = positive)]
+    pub(crate) recalibrate_samples: usize,
+    /// What is done to the scores of filters before their mean becomes that of a layer: `none` (as published), `per-param`
+    /// (divided by the number of weights of the filter), `max` (divided by the greatest of the layer), `rank` (the rank among
+    /// all filters of the model)
+    #[arg(long, default_value = "none", value_name = "HOW", value_parser = normalize)]
+    pub(crate) normalize_scores: Normalize,
+}
+
+impl Default for CriterionArgs {
+    fn default() -> Self {
+        Self {
+            samples: None,
+            samples_per_class: None,
+            batches: None,
+            score_batch: 64,
+            embedding: layerprune::evidence::DEFAULT_EMBEDDING,
+            probe_epochs: 5,
+            recalibrate_samples: 500,
+            normalize_scores: Normalize::None,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
+#[command(after_long_help = CRITERIA_HELP)]
 pub(crate) struct ScoreArgs {
     /// ONNX file
     pub(crate) model: PathBuf,
-    /// `imprint` (needs --data), `weight-norm`, `batch-norm-scale`; several with commas
-    #[arg(long, value_delimiter = ',', default_value = "imprint")]
+    /// What to score by; several with commas, and `A+B` for the sum of the ranks by A and B; `ensemble` is that of the five
+    /// that the publication sums. `score --help` lists all. `imprint` where not given; with --compare, all of them
+    #[arg(long, value_delimiter = ',')]
     pub(crate) criterion: Vec<String>,
+    /// Put the criteria side by side, with Kendall's tau between each two; those that cannot be computed are named with the
+    /// reason
+    #[arg(long)]
+    pub(crate) compare: bool,
+    /// Scores of the same model that `score -o` wrote, to compare with as well; several with commas
+    #[arg(long, value_delimiter = ',', value_name = "FILE", requires = "compare")]
+    pub(crate) with: Vec<PathBuf>,
+    /// Write tables and figures of the scores; the form by extension: `.html`, `.md`, `.csv`, or `.json` for a record that
+    /// `report` reads
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) data: OptionalData,
     #[command(flatten)]
@@ -179,11 +241,28 @@ pub(crate) struct ScoreArgs {
     pub(crate) output: Option<PathBuf>,
 }
 
+const CRITERIA_HELP: &str = "\
+Criteria of layers:
+  imprint             accuracy of class means as classifier, gained over the layer before (labels)
+  linear-probe        the same with a trained classifier (labels)
+  block-influence     1 - cosine of input and output (images)
+  cka                 1 - linear CKA of input and output (images)
+  leave-one-out       accuracy lost without the layer, after recalibration: the expensive yardstick (labels)
+  leave-one-out-loss  rise of the loss without it (labels)
+Criteria of filters, and of layers by the mean over their filters:
+  weight-norm, weight-norm-l1, weight-norm-l2, fpgm, lamp    of the weights alone
+  batch-norm-scale                                           batch norms that are not folded
+  taylor-weight, taylor-gate, taylor-batch-norm, feature-maps  gradients (labels)
+  hrank, apoz, mean-activation                               images
+  random                                                     the control, by --seed
+
+docs/CRITERIA.md has the formulas.";
+
 /// [`DataArgs`] for commands that can do without data.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Data")]
 pub(crate) struct OptionalData {
-    /// Labelled images, as for `eval`; only imprinting needs them
+    /// Labelled images, as for `eval`; criteria of the weights alone do without
     #[arg(long, value_name = "KIND:PATH")]
     pub(crate) data: Option<String>,
     #[command(flatten)]
@@ -205,10 +284,12 @@ pub(crate) struct PruneArgs {
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) what: TargetArgs,
-    /// Criterion that ranks: `imprint` (layers only, needs --data), `weight-norm`, `batch-norm-scale`; `imprint` for layers and
-    /// `weight-norm` for filters where not given
+    /// Criterion that ranks, see `score --help`; `imprint` for layers and `weight-norm` for filters where not given
     #[arg(long)]
     pub(crate) criterion: Option<String>,
+    /// With --layers: remove one layer at a time and score what is left anew after each
+    #[arg(long, conflicts_with = "scores")]
+    pub(crate) iterative: bool,
     /// Scores that `score -o` wrote, instead of scoring now
     #[arg(long, value_name = "FILE")]
     pub(crate) scores: Option<PathBuf>,
@@ -420,9 +501,9 @@ pub(crate) struct EvalArgs {
     /// Which images: the test set, or the held-out part or the rest of the training set
     #[arg(long, value_enum, default_value_t = Part::Test)]
     pub(crate) split: Part,
-    /// What runs the model: the inference engine, or the training library's forward pass
-    #[arg(long, value_enum, default_value_t = Runner::Rten)]
-    pub(crate) engine: Runner,
+    /// Run the training library's forward pass in place of the engine
+    #[arg(long)]
+    pub(crate) training_library: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -430,12 +511,6 @@ pub(crate) enum Part {
     Test,
     HeldOut,
     Train,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Runner {
-    Rten,
-    Burn,
 }
 
 #[derive(Debug, Args)]
@@ -525,6 +600,11 @@ fn percent(text: &str) -> Result<f64, String> {
         Ok(value) if value > 0.0 && value < 100.0 => Ok(value),
         _ => Err(format!("`{text}` is no percentage between 0 and 100")),
     }
+}
+
+/// A normalisation by its name in files.
+fn normalize(text: &str) -> Result<Normalize, String> {
+    serde_json::from_value(serde_json::json!(text)).map_err(|_| "it is none of none, per-param, max, rank".to_owned())
 }
 
 /// A whole number above 0.

@@ -7,9 +7,9 @@ use layerprune::proto::type_proto;
 use layerprune::record::Proportion;
 use layerprune::stats::SplitMix;
 use layerprune_data::{Augment, BatchOptions, Batches, DataSpec, Dataset, OpenOptions, Preprocess, Split};
-use layerprune_infer::{Session, SessionOptions, evaluate};
+use layerprune_infer::{Engine, Session, SessionOptions, engine_named, evaluate};
 
-use crate::args::{DataArgs, Global, Part};
+use crate::args::{DataArgs, EngineArg, Global, Part};
 use crate::{CannotBeDone, Usage, demo, interrupt, progress};
 
 /// Images of a training step or an inference call, where nothing else is asked for.
@@ -130,6 +130,26 @@ impl Data {
         drawn.truncate(samples);
         drawn.sort_unstable();
         Ok(set.subset(&drawn)?)
+    }
+
+    /// `samples` training images of each class.
+    pub(crate) fn sample_of_each(&self, samples: usize) -> Result<Dataset> {
+        Ok(self.train.balanced(samples, self.seed)?)
+    }
+
+    /// One look at all images of `set` in an order that the seed and `epoch` decide.
+    pub(crate) fn shuffled(&self, set: &Dataset, batch_size: usize, drop_last: bool, epoch: u64) -> Result<Batches> {
+        let preprocess = self.preprocess.clone();
+        let options = BatchOptions {
+            batch_size,
+            preprocess,
+            shuffle: true,
+            seed: self.seed,
+            epoch,
+            drop_last,
+            ..Default::default()
+        };
+        Ok(set.batches(&options)?)
     }
 
     /// About `samples` training images, the same number of each class.
@@ -268,8 +288,17 @@ pub(crate) fn batches_for(session: &Session, set: &Dataset, preprocess: &Preproc
     })?)
 }
 
-/// The engine with the threads asked for, else all cores.
+/// The engine asked for, with the threads asked for, else all cores.
 pub(crate) fn session_options(global: &Global) -> SessionOptions {
     let default = SessionOptions::default();
-    SessionOptions { threads: global.threads.map_or(default.threads, usize::from), ..default }
+    SessionOptions { threads: global.threads.map_or(default.threads, usize::from), engine: engine(global) }
+}
+
+/// The engine asked for.
+pub(crate) fn engine(global: &Global) -> &'static dyn Engine {
+    let name = match global.engine {
+        EngineArg::Rten => "rten",
+        EngineArg::Onnxruntime => "onnxruntime",
+    };
+    engine_named(name).expect("the command line offers engines that there are")
 }

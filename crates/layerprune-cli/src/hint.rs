@@ -44,6 +44,12 @@ fn hint_for(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     if let Some(CriterionError::NoEvidence { .. }) = error.downcast_ref() {
         return Some("give labelled images with `--data KIND:PATH`, or use `--criterion weight-norm`");
     }
+    if let Some(CriterionError::NoFilters { .. }) = error.downcast_ref() {
+        return Some("`layerprune score --help` lists the criteria of filters");
+    }
+    if let Some(InferError::OnnxRuntime { .. }) = error.downcast_ref() {
+        return Some("name its shared library with `--ort-lib FILE`, or install the Python package `onnxruntime`");
+    }
     if let Some(CheckpointError::Write { .. }) = error.downcast_ref() {
         return None;
     }

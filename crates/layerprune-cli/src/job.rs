@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use layerprune::analysis::Units;
-use layerprune::criteria::Criterion;
+use layerprune::criteria::Scoring;
 use layerprune::evidence::Evidence;
 use layerprune::onnx::Model;
 use layerprune::pipeline::{self, Calibrate, Job, Keep, Measure, MeasureLatency, PortError, Recover, Target};
@@ -22,6 +22,7 @@ use crate::data::Data;
 use crate::latency::Timer;
 use crate::output::{Align, table, write_file};
 use crate::recipe::Recipe;
+use crate::scoring::Gather;
 use crate::training::{self, Run};
 use crate::{CannotBeDone, data, interrupt, model, progress, scoring};
 
@@ -47,7 +48,7 @@ pub(crate) fn run(recipe: &Recipe, model: &Model, name: &str, global: &Global) -
         target => target,
     };
     prune::expect_possible(&units, &target, &constraints)?;
-    let criteria = scoring::criteria(&recipe.score.criteria)?;
+    let criteria = scoring::parse(&recipe.score.criteria, &recipe.criterion_args())?;
     let settings = training::settings(&recipe.setting_args(), recipe.recover.learning_rate, global.seed())?;
     let job = Job { criteria, target, constraints, shapes: Default::default() };
     let mut record = start_record(recipe, model, name, &data, &test);
@@ -93,7 +94,7 @@ struct Ports<'a> {
     recipe: &'a Recipe,
     data: &'a Data,
     test: Dataset,
-    criteria: Vec<&'static dyn Criterion>,
+    criteria: Vec<Scoring>,
     settings: Settings,
     folder: PathBuf,
     global: &'a Global,
@@ -121,7 +122,8 @@ impl Ports<'_> {
 impl Calibrate for Ports<'_> {
     fn evidence(&mut self, model: &Model, units: &Units) -> Result<Evidence, PortError> {
         let options = self.recipe.criterion_args();
-        Ok(scoring::evidence(model, units, &self.criteria, Some(self.data), &options, self.global)?)
+        let (data, options, global) = (Some(self.data), &options, self.global);
+        Ok(Gather { model, units, data, options, global }.for_layers(&self.criteria)?)
     }
 }
 
@@ -190,23 +192,11 @@ impl Keep for Ports<'_> {
 }
 
 fn start_record(recipe: &Recipe, model: &Model, name: &str, data: &Data, test: &Dataset) -> Record {
-    let graph = &model.graph;
-    let shapes = layerprune::shapes::infer(graph, &Default::default()).ok();
-    let input = |port: &layerprune::graph::Port| InputInfo {
-        name: graph.value_name(port.value).to_owned(),
-        shape: shapes.as_ref().map(|shapes| shapes.fact(port.value).shape_text()).unwrap_or_default(),
-    };
     Record {
-        tool: Tool { name: "layerprune".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
+        tool: tool(),
         created: Some(humantime::format_rfc3339_seconds(SystemTime::now()).to_string()),
         machine: machine(),
-        model: ModelInfo {
-            path: name.to_owned(),
-            digest: Some(model.digest().to_string()),
-            opset: Some(graph.opset()),
-            producer: model.metadata().producer_name.clone().filter(|name| !name.is_empty()),
-            inputs: graph.fed_inputs().map(input).collect(),
-        },
+        model: model_info(model, name),
         data: Some(DataInfo {
             source: data.source.clone(),
             train: Some(data.train.len()),
@@ -221,7 +211,30 @@ fn start_record(recipe: &Recipe, model: &Model, name: &str, data: &Data, test: &
     }
 }
 
-fn machine() -> Machine {
+/// This program, as a record names it.
+pub(crate) fn tool() -> Tool {
+    Tool { name: "layerprune".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+}
+
+/// A model that came from `name`, as a record names it.
+pub(crate) fn model_info(model: &Model, name: &str) -> ModelInfo {
+    let graph = &model.graph;
+    let shapes = layerprune::shapes::infer(graph, &Default::default()).ok();
+    let input = |port: &layerprune::graph::Port| InputInfo {
+        name: graph.value_name(port.value).to_owned(),
+        shape: shapes.as_ref().map(|shapes| shapes.fact(port.value).shape_text()).unwrap_or_default(),
+    };
+    ModelInfo {
+        path: name.to_owned(),
+        digest: Some(model.digest().to_string()),
+        opset: Some(graph.opset()),
+        producer: model.metadata().producer_name.clone().filter(|name| !name.is_empty()),
+        inputs: graph.fed_inputs().map(input).collect(),
+    }
+}
+
+/// This computer.
+pub(crate) fn machine() -> Machine {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
         let line = text.lines().find(|line| line.starts_with("model name"))?;
         Some(line.split_once(':')?.1.trim().to_owned())

@@ -13,7 +13,7 @@ use layerprune_infer::{
 };
 
 use crate::args::Global;
-use crate::{interrupt, progress};
+use crate::{data, interrupt, progress};
 
 /// How a latency is measured.
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ impl Timer {
 
     /// Times all `models` in one interleaved run, the first being the baseline.
     pub(crate) fn measure(&self, models: &[&Model]) -> Result<Measurement, InferError> {
-        let options = SessionOptions { threads: self.threads, ..Default::default() };
+        let options = SessionOptions { threads: self.threads, engine: data::engine(&self.global) };
         let sessions: Vec<Session> =
             models.iter().map(|model| Session::load(model, &options)).collect::<Result<_, _>>()?;
         let shapes = bind_shapes(sessions[0].inputs(), &self.shapes, Some(self.batch))?;

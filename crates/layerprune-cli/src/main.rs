@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod compare;
 mod data;
 mod demo;
 mod hint;
@@ -40,6 +41,9 @@ fn main() -> ExitCode {
     if let Some(threads) = global.threads {
         // Fails only where a pool exists already, which nothing before this line makes.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads)).build_global();
+    }
+    if let Some(path) = &global.ort_lib {
+        layerprune_infer::use_onnxruntime_library(path);
     }
     let done = match &cli.command {
         Command::Inspect(args) => commands::inspect::run(args, global),

@@ -96,6 +96,14 @@ pub(crate) fn count(number: u64) -> String {
     }
 }
 
+/// Four places behind the point; what these cannot show, as a power of ten.
+pub(crate) fn brief(number: f64) -> String {
+    match number.abs() {
+        0.0 | 0.01..100_000.0 => format!("{number:.4}"),
+        _ => format!("{number:.3e}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +113,11 @@ mod tests {
         let rows = [vec!["a".to_owned(), "1".to_owned()], vec!["long".to_owned(), "23".to_owned()]];
         let text = table(&[("name", Align::Left), ("n", Align::Right)], &rows);
         assert_eq!(text, "name   n\na      1\nlong  23");
+    }
+
+    #[test]
+    fn numbers_of_any_size_are_told_apart() {
+        assert_eq!([brief(0.0), brief(-1.25), brief(3.2e-7)], ["0.0000", "-1.2500", "3.200e-7"]);
     }
 
     #[test]

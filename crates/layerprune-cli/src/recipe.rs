@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use layerprune::criteria::Normalize;
 use layerprune::pipeline::Target;
 use serde::{Deserialize, Serialize};
 
@@ -53,7 +54,15 @@ pub(crate) struct ScoreSection {
     pub(crate) criteria: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) samples: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) samples_per_class: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) batches: Option<usize>,
+    pub(crate) batch: usize,
     pub(crate) embedding: usize,
+    pub(crate) probe_epochs: usize,
+    pub(crate) recalibrate_samples: usize,
+    pub(crate) normalize: Normalize,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -114,8 +123,18 @@ fn one() -> usize {
 
 impl Default for ScoreSection {
     fn default() -> Self {
-        let embedding = layerprune::evidence::DEFAULT_EMBEDDING;
-        Self { criteria: vec!["imprint".to_owned()], samples: None, embedding }
+        let options = CriterionArgs::default();
+        Self {
+            criteria: vec!["imprint".to_owned()],
+            samples: options.samples,
+            samples_per_class: options.samples_per_class,
+            batches: options.batches,
+            batch: options.score_batch,
+            embedding: options.embedding,
+            probe_epochs: options.probe_epochs,
+            recalibrate_samples: options.recalibrate_samples,
+            normalize: options.normalize_scores,
+        }
     }
 }
 
@@ -192,7 +211,17 @@ impl Recipe {
     }
 
     pub(crate) fn criterion_args(&self) -> CriterionArgs {
-        CriterionArgs { samples: self.score.samples, embedding: self.score.embedding }
+        let score = &self.score;
+        CriterionArgs {
+            samples: score.samples,
+            samples_per_class: score.samples_per_class,
+            batches: score.batches,
+            score_batch: score.batch,
+            embedding: score.embedding,
+            probe_epochs: score.probe_epochs,
+            recalibrate_samples: score.recalibrate_samples,
+            normalize_scores: score.normalize,
+        }
     }
 
     pub(crate) fn limit_args(&self) -> LimitArgs {

@@ -5,11 +5,10 @@ use std::ops::ControlFlow;
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
 use layerprune::analysis::{ChannelCut, Channels, Units, Way};
+use layerprune::batch::Maps;
 use layerprune::fit::DEFAULT_PENALTY;
 use layerprune::onnx::Model;
-use layerprune::pipeline::{
-    self, BridgeFit, Compensation, Correction, Maps, Observe, Part, PortError, RecoveryError, Visit,
-};
+use layerprune::pipeline::{self, BridgeFit, Compensation, Correction, Observe, Part, PortError, RecoveryError, Visit};
 use layerprune::plan::{self, Plan, PlanError};
 use layerprune::surgery::{self, Bridged};
 use layerprune_data::Dataset;

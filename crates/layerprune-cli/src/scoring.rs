@@ -1,119 +1,256 @@
-//! Scores of a model's units: evidence from the inference engine, rules from the library.
+//! Scores of a model's units: evidence from the engines, rules from the library.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use anyhow::{Context, Result};
-use layerprune::analysis::Units;
-use layerprune::criteria::{self, Criterion, Scores};
-use layerprune::evidence::{ClassSums, Evidence, EvidenceError, ImprintCounts};
+use layerprune::analysis::{FilterSite, Units};
+use layerprune::batch::Maps;
+use layerprune::criteria::{self, Scores, Scoring};
+use layerprune::evidence::{Evidence, FeaturePass, Folds, Judged, Need, Removals, Statistic};
+use layerprune::graph::{NodeId, ValueId};
 use layerprune::onnx::Model;
-use layerprune_data::Dataset;
-use layerprune_infer::{Feature, InferError, Session, features};
+use layerprune::ops::Dim;
+use layerprune::pipeline::{self, Judge, PortError};
+use layerprune_data::{Batches, Dataset};
+use layerprune_infer::{InferError, Progress, Session, features, judge};
+use layerprune_train::{DataError, taylor};
 
 use crate::args::{CriterionArgs, Global};
 use crate::data::{self, Data};
-use crate::{CannotBeDone, Usage, interrupt, progress};
+use crate::{CannotBeDone, Usage, interrupt, progress, training};
 
-/// The criteria called `ids`.
-pub(crate) fn criteria(ids: &[String]) -> Result<Vec<&'static dyn Criterion>> {
-    let find = |id: &String| {
-        let known: Vec<_> = criteria::CRITERIA.iter().map(|criterion| criterion.id()).collect();
-        let unknown = || Usage(format!("there is no criterion `{id}`; there are {}", known.join(", "))).into();
-        criteria::named(id).ok_or_else(unknown)
-    };
-    ids.iter().map(find).collect()
+/// Numbers that all taps of a batch may hold together: 256 MiB.
+const TAPPED: usize = 1 << 26;
+/// However large the model's values, kernels are compared between so many images.
+const FEWEST_IMAGES: usize = 4;
+
+/// What is called `ids`.
+pub(crate) fn parse(ids: &[String], options: &CriterionArgs) -> Result<Vec<Scoring>> {
+    let normalize = options.normalize_scores;
+    ids.iter().map(|id| Scoring::parse(id, normalize).map_err(|error| Usage(error.to_string()).into())).collect()
 }
 
-/// Gathers what `criteria` need; the data is gone through once, and only where one of them needs it.
-pub(crate) fn evidence(
-    model: &Model,
-    units: &Units,
-    criteria: &[&'static dyn Criterion],
-    data: Option<&Data>,
-    options: &CriterionArgs,
-    global: &Global,
-) -> Result<Evidence> {
-    let needed = criteria.iter().any(|criterion| criterion.needs_imprint());
-    let imprint = match data {
-        Some(data) if needed => Some(imprint(model, units, data, options, global)?),
-        _ => None,
-    };
-    Ok(Evidence { imprint })
+/// Whether one of `all` needs images, and whether it needs their labels.
+pub(crate) fn needs_data(all: &[Scoring]) -> Option<bool> {
+    let needs: BTreeSet<Need> = all.iter().flat_map(Scoring::needs).collect();
+    (!needs.is_empty()).then(|| needs.into_iter().any(Need::labels))
 }
 
-/// Scores all units by each of `criteria`.
-pub(crate) fn score(
-    model: &Model,
-    units: &Units,
-    criteria: &[&'static dyn Criterion],
-    data: Option<&Data>,
-    options: &CriterionArgs,
-    global: &Global,
-) -> Result<Vec<Scores>> {
-    if !units.units.iter().any(|unit| unit.tapped) {
-        return Err(CannotBeDone("the model has no layer that could be scored".to_owned()).into());
-    }
-    let evidence = evidence(model, units, criteria, data, options, global)?;
-    criteria.iter().map(|criterion| Ok(Scores::of(*criterion, &model.graph, units, &evidence)?)).collect()
+/// A model, and the images to gather evidence on.
+#[derive(Clone, Copy)]
+pub(crate) struct Gather<'a> {
+    pub(crate) model: &'a Model,
+    pub(crate) units: &'a Units,
+    pub(crate) data: Option<&'a Data>,
+    pub(crate) options: &'a CriterionArgs,
+    pub(crate) global: &'a Global,
 }
 
-/// Imprints a classifier at every tap on training images, and counts what it gets right on held-out ones.
-fn imprint(
-    model: &Model,
-    units: &Units,
-    data: &Data,
-    options: &CriterionArgs,
-    global: &Global,
-) -> Result<ImprintCounts> {
-    let taps: Vec<_> = units.units.iter().filter(|unit| unit.tapped).map(|unit| unit.exit).collect();
-    if taps.is_empty() {
-        return Err(CannotBeDone("the model has no layer that could be scored".to_owned()).into());
-    }
-    let train = match options.samples {
-        Some(samples) => data.sample(samples)?,
-        None => data.train.clone(),
-    };
-    train.require_every_class()?;
-    let session = Session::with_taps(model, &taps, &data::session_options(global)).context("cannot run the model")?;
-    let mut sums = ClassSums::new(taps.len(), train.classes().len(), options.embedding);
-    pass(&session, data, &train, "imprinting", global, &mut |feature| {
-        if feature.tap == 0 {
-            sums.add_labels(feature.labels)?;
+impl Gather<'_> {
+    /// Scores all units by each of `all`.
+    pub(crate) fn score(self, all: &[Scoring]) -> Result<Vec<Scores>> {
+        if !self.units.units.iter().any(|unit| unit.tapped) {
+            return Err(CannotBeDone("the model has no layer that could be scored".to_owned()).into());
         }
-        sums.add(feature.tap, feature.data, feature.shape, feature.labels)
-    })?;
-    let mut imprinted = sums.imprint()?;
-    pass(&session, data, &data.held_out, "held-out", global, &mut |feature| {
-        imprinted.classify(feature.tap, feature.data, feature.shape, feature.labels)
-    })?;
-    Ok(imprinted.counts())
-}
+        let evidence = self.for_layers(all)?;
+        let score = |scoring: &Scoring| Ok(scoring.score(&self.model.graph, self.units, &evidence)?);
+        all.iter().map(score).collect()
+    }
 
-fn pass(
-    session: &Session,
-    data: &Data,
-    set: &Dataset,
-    what: &str,
-    global: &Global,
-    visit: &mut dyn FnMut(Feature<'_>) -> Result<(), EvidenceError>,
-) -> Result<()> {
-    let bar = progress::bar(global, what, set.len() as u64);
-    let mut fault = None;
-    let done = features(
-        session,
-        data::batches_for(session, set, &data.preprocess)?,
-        |feature| {
-            if fault.is_none() {
-                fault = visit(feature).err();
-            }
-        },
-        |progress| {
+    /// What `all` need to score layers. A model on which one cannot be computed is refused before any pass.
+    pub(crate) fn for_layers(self, all: &[Scoring]) -> Result<Evidence> {
+        for scoring in all {
+            scoring.check(&self.model.graph, self.units)?;
+        }
+        let needs: BTreeSet<Need> = all.iter().flat_map(Scoring::needs).collect();
+        self.evidence(&needs, &criteria::sites(&self.model.graph, self.units))
+    }
+
+    /// Gathers `needs`, in one pass for all that is read of values inside the model, one for all that is read of
+    /// gradients, and one for each layer that is left out. Without data, nothing.
+    pub(crate) fn evidence(self, needs: &BTreeSet<Need>, sites: &[FilterSite]) -> Result<Evidence> {
+        let mut evidence = Evidence { seed: self.global.seed(), ..Evidence::default() };
+        let Some(data) = self.data.filter(|_| !needs.is_empty()) else { return Ok(evidence) };
+        let train = match (self.options.samples_per_class, self.options.samples) {
+            (Some(samples), _) => data.sample_of_each(samples)?,
+            (None, Some(samples)) if needs.iter().any(|need| need.labels()) => data.sample(samples)?,
+            (None, Some(samples)) => data.unlabelled(&data.train, samples)?,
+            (None, None) => data.train.clone(),
+        };
+        self.features(data, &train, needs, sites, &mut evidence)?;
+        let statistics: BTreeSet<Statistic> = needs.iter().filter_map(gradient_statistic).collect();
+        if !statistics.is_empty() {
+            evidence.filters.extend(self.gradients(data, &train, &statistics, sites)?);
+        }
+        if needs.contains(&Need::Removals) {
+            evidence.removals = Some(self.removals(data, &train)?);
+        }
+        Ok(evidence)
+    }
+
+    fn features(
+        self,
+        data: &Data,
+        train: &Dataset,
+        needs: &BTreeSet<Need>,
+        sites: &[FilterSite],
+        evidence: &mut Evidence,
+    ) -> Result<()> {
+        let classes = train.classes().len();
+        let mut pass = FeaturePass::new(self.units, sites, needs, classes, self.options.embedding);
+        if pass.taps().is_empty() {
+            return Ok(());
+        }
+        if needs.contains(&Need::Imprint) || needs.contains(&Need::Probes) {
+            train.require_every_class()?;
+        }
+        let taps = pass.taps().to_vec();
+        let session = Session::with_taps(self.model, &taps, &data::session_options(self.global));
+        let session = session.context("cannot run the model")?;
+        let size = session.fixed_batch().unwrap_or_else(|| self.batch_size(&taps));
+        let batches = |set: &Dataset, epoch| data.shuffled(set, size, session.fixed_batch().is_some(), epoch);
+        self.look(&session, batches(train, 0)?, train.len(), "scoring", |taps, labels| Ok(pass.add(taps, labels)?))?;
+        for epoch in 1..self.options.probe_epochs * usize::from(pass.is_trained()) {
+            let train_on = |taps: &[Maps<'_>], labels: &[usize]| Ok(pass.train(taps, labels)?);
+            self.look(&session, batches(train, epoch as u64)?, train.len(), "probing", train_on)?;
+        }
+        let mut classifiers = pass.finish(evidence)?;
+        if classifiers.is_empty() {
+            return Ok(());
+        }
+        let held_out = data::batches_for(&session, &data.held_out, &data.preprocess)?;
+        let classify = |taps: &[Maps<'_>], labels: &[usize]| Ok(classifiers.classify(taps, labels)?);
+        self.pass(&session, held_out, data.held_out.len(), "held-out", classify)?;
+        classifiers.finish(evidence);
+        Ok(())
+    }
+
+    /// As many images as are asked for, fewer where all that is looked at of them would take more than [`TAPPED`] numbers.
+    fn batch_size(self, taps: &[ValueId]) -> usize {
+        let numbers = |&tap: &ValueId| {
+            let sizes = self.units.shapes.fact(tap).shape.as_ref()?;
+            sizes.iter().skip(1).try_fold(1_usize, |product, size| product.checked_mul(size.known()?))
+        };
+        let of_an_image: usize = taps.iter().filter_map(numbers).fold(1, usize::saturating_add);
+        self.options.score_batch.min((TAPPED / of_an_image).max(FEWEST_IMAGES))
+    }
+
+    /// A pass that `--batches` may end early.
+    fn look(
+        self,
+        session: &Session,
+        batches: Batches,
+        images: usize,
+        what: &str,
+        visit: impl FnMut(&[Maps<'_>], &[usize]) -> Result<(), PortError>,
+    ) -> Result<()> {
+        let most = self.options.batches.unwrap_or(usize::MAX);
+        self.pass(session, batches.take(most), images, what, visit)
+    }
+
+    fn pass(
+        self,
+        session: &Session,
+        batches: impl Iterator<Item = Result<layerprune::batch::Batch, layerprune_data::DataError>>,
+        images: usize,
+        what: &str,
+        visit: impl FnMut(&[Maps<'_>], &[usize]) -> Result<(), PortError>,
+    ) -> Result<()> {
+        let bar = progress::bar(self.global, what, images as u64);
+        let done = features(session, batches, visit, |progress| {
             bar.set_position(progress.images);
             interrupt::check()
-        },
-    );
-    bar.finish_and_clear();
-    match (fault, done) {
-        (Some(fault), _) => Err(fault.into()),
-        (None, Err(InferError::Interrupted)) => Err(CannotBeDone("interrupted; nothing was written".to_owned()).into()),
-        (None, done) => done.map(|_| ()).context("cannot run the model on the data"),
+        });
+        bar.finish_and_clear();
+        match done {
+            Err(InferError::Interrupted) => Err(interrupted()),
+            done => done.map(|_| ()).context("cannot run the model on the data"),
+        }
+    }
+
+    fn gradients(
+        self,
+        data: &Data,
+        train: &Dataset,
+        statistics: &BTreeSet<Statistic>,
+        sites: &[FilterSite],
+    ) -> Result<BTreeMap<Statistic, BTreeMap<NodeId, Folds>>> {
+        let size = self.options.score_batch.min(train.len().max(1));
+        let size = fixed_batch(self.model).unwrap_or(size);
+        let most = self.options.batches.unwrap_or(usize::MAX);
+        let mut batches = data
+            .shuffled(train, size, true, 0)?
+            .take(most)
+            .map(|batch| batch.map_err(|error| -> DataError { error.into() }));
+        let bar = progress::bar(self.global, "gradients", (train.len() / size).min(most) as u64);
+        let mut step = || {
+            bar.inc(1);
+            interrupt::check()
+        };
+        let done = taylor(self.model, &self.units.shapes, sites, statistics, &mut batches, &mut step);
+        bar.finish_and_clear();
+        if interrupt::asked() {
+            return Err(interrupted());
+        }
+        done.context("cannot differentiate the model")
+    }
+
+    fn removals(self, data: &Data, train: &Dataset) -> Result<Removals> {
+        let samples = self.options.recalibrate_samples.min(train.len());
+        let train = data.unlabelled(train, samples)?;
+        let tried = self.units.units.iter().filter(|unit| !unit.removals.is_empty()).count();
+        let bar = progress::bar(self.global, "leaving out", tried as u64);
+        let mut port = Trial { gather: self, data, train };
+        let mut step = |name: &str| {
+            bar.set_message(name.to_owned());
+            bar.inc(1);
+        };
+        let done = pipeline::leave_one_out(self.model, self.units, &mut port, &mut step);
+        bar.finish_and_clear();
+        if interrupt::asked() {
+            return Err(interrupted());
+        }
+        Ok(done?)
+    }
+}
+
+fn gradient_statistic(need: &Need) -> Option<Statistic> {
+    match need {
+        Need::Filters(statistic) if statistic.needs_gradients() => Some(*statistic),
+        _ => None,
+    }
+}
+
+/// The batch size that the only input of a model declares.
+fn fixed_batch(model: &Model) -> Option<usize> {
+    let shapes = layerprune::shapes::infer(&model.graph, &Default::default()).ok()?;
+    let input = model.graph.fed_inputs().next()?;
+    shapes.fact(input.value).shape.as_ref()?.first().and_then(Dim::known)
+}
+
+fn interrupted() -> anyhow::Error {
+    CannotBeDone("interrupted; nothing was written".to_owned()).into()
+}
+
+/// Models tried on the same images.
+struct Trial<'a> {
+    gather: Gather<'a>,
+    data: &'a Data,
+    train: Dataset,
+}
+
+impl Judge for Trial<'_> {
+    fn recalibrate(&mut self, model: &Model) -> Result<Option<Model>, PortError> {
+        // One bar is enough.
+        let quiet = Global { quiet: true, ..self.gather.global.clone() };
+        Ok(training::recalibrate_on(model, self.data, &self.train, &quiet)?)
+    }
+
+    fn judge(&mut self, model: &Model) -> Result<Judged, PortError> {
+        let session = Session::load(model, &data::session_options(self.gather.global))?;
+        let batches = data::batches_for(&session, &self.data.held_out, &self.data.preprocess)?;
+        let go_on = |_: Progress| -> ControlFlow<()> { interrupt::check() };
+        Ok(judge(&session, batches, go_on)?)
     }
 }

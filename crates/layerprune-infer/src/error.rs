@@ -26,6 +26,15 @@ pub enum InferError {
         /// What the engine says.
         source: Source,
     },
+    /// ONNX Runtime cannot be used.
+    #[error("ONNX Runtime cannot be used: {reason}")]
+    OnnxRuntime {
+        /// Why not.
+        reason: String,
+    },
+    /// Whoever looks at the values inside the model does not go on.
+    #[error("cannot use what the model computes")]
+    Visit(#[source] Source),
     /// No threads were asked for.
     #[error("a model cannot run on 0 threads")]
     NoThreads,

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use layerprune::batch::Batch;
+use layerprune::evidence::Judged;
 use layerprune::record::Accuracy;
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +53,43 @@ where
 {
     let output = session.output_names().first().map_or("", String::as_str);
     let mut tally = Tally::new(output);
+    count(session, batches, &mut tally, &mut observer)?;
+    tally.finish()
+}
+
+/// Says of each image whether it is classified right, and its loss, as [`evaluate`] counts them.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn judge<E>(
+    session: &Session,
+    batches: impl IntoIterator<Item = Result<Batch, E>>,
+    mut observer: impl FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Judged, InferError>
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let output = session.output_names().first().map_or("", String::as_str);
+    let mut tally = Tally { rows: Some(Vec::new()), ..Tally::new(output) };
+    count(session, batches, &mut tally, &mut observer)?;
+    let rows = tally.rows.take().unwrap_or_default();
+    let kind = tally.finish()?.output;
+    let loss = |row: &Row| match kind {
+        OutputKind::Logits => row.loss_of_logits,
+        OutputKind::Probabilities => row.loss_of_probability,
+    };
+    Ok(Judged { right: rows.iter().map(|row| row.right).collect(), loss: rows.iter().map(loss).collect() })
+}
+
+fn count<E>(
+    session: &Session,
+    batches: impl IntoIterator<Item = Result<Batch, E>>,
+    tally: &mut Tally<'_>,
+    observer: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<(), InferError>
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     for batch in batches {
         let batch = batch.map_err(|source| InferError::Data(source.into()))?;
         let outputs = run_batch(session, &batch)?;
@@ -61,7 +99,7 @@ where
             return Err(InferError::Interrupted);
         }
     }
-    tally.finish()
+    Ok(())
 }
 
 /// Runs the model on the images of a batch, after checking that it is one.
@@ -81,6 +119,14 @@ struct Tally<'a> {
     probabilities: bool,
     loss_of_logits: f64,
     loss_of_probabilities: f64,
+    /// Image by image, where that is wanted.
+    rows: Option<Vec<Row>>,
+}
+
+struct Row {
+    right: bool,
+    loss_of_logits: f32,
+    loss_of_probability: f32,
 }
 
 impl<'a> Tally<'a> {
@@ -94,6 +140,7 @@ impl<'a> Tally<'a> {
             probabilities: true,
             loss_of_logits: 0.0,
             loss_of_probabilities: 0.0,
+            rows: None,
         }
     }
 
@@ -133,9 +180,15 @@ impl<'a> Tally<'a> {
         self.images += 1;
         self.top1 += u64::from(better == 0);
         self.top5 += u64::from(better < 5);
-        self.loss_of_logits += log_sum_exp(row) - f64::from(score);
+        let loss_of_logits = log_sum_exp(row) - f64::from(score);
         // The smallest positive number instead of 0 keeps the loss finite.
-        self.loss_of_probabilities -= f64::from(score.max(f32::MIN_POSITIVE)).ln();
+        let loss_of_probability = -f64::from(score.max(f32::MIN_POSITIVE)).ln();
+        self.loss_of_logits += loss_of_logits;
+        self.loss_of_probabilities += loss_of_probability;
+        if let Some(rows) = &mut self.rows {
+            let (loss_of_logits, loss_of_probability) = (loss_of_logits as f32, loss_of_probability as f32);
+            rows.push(Row { right: better == 0, loss_of_logits, loss_of_probability });
+        }
         self.probabilities &= is_distribution(row);
         Ok(())
     }

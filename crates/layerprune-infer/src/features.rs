@@ -2,34 +2,22 @@
 
 use std::ops::ControlFlow;
 
-use layerprune::batch::Batch;
+use layerprune::batch::{Batch, Maps};
 
 use crate::error::InferError;
 use crate::evaluate::run_batch;
 use crate::progress::Progress;
 use crate::session::Session;
 
-/// The value of one tap for one batch.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Feature<'a> {
-    /// The tap's place among those given to [`Session::with_taps`].
-    pub tap: usize,
-    /// The elements, row-major.
-    pub data: &'a [f32],
-    /// Size of each axis; axis 0 is the batch, as far as the model keeps it.
-    pub shape: &'a [usize],
-    /// The label of each image.
-    pub labels: &'a [usize],
-}
-
-/// Runs the model once on every batch and calls `visit` for each tap, in order. Returns how many images there were.
+/// Runs the model once on every batch and calls `visit` with the values of all taps, in order, and the label of each image.
+/// Returns how many images there were.
 ///
 /// # Errors
-/// Where the data or the engine fails, the data holds no images, or `observer` breaks.
+/// Where the data or the engine fails, the data holds no images, `visit` fails, or `observer` breaks.
 pub fn features<E>(
     session: &Session,
     batches: impl IntoIterator<Item = Result<Batch, E>>,
-    mut visit: impl FnMut(Feature<'_>),
+    mut visit: impl FnMut(&[Maps<'_>], &[usize]) -> Result<(), Box<dyn std::error::Error + Send + Sync>>,
     mut observer: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<u64, InferError>
 where
@@ -39,9 +27,8 @@ where
     for batch in batches {
         let batch = batch.map_err(|source| InferError::Data(source.into()))?;
         let outputs = run_batch(session, &batch)?;
-        for (tap, array) in outputs.taps().enumerate() {
-            visit(Feature { tap, data: &array.data, shape: &array.shape, labels: &batch.labels });
-        }
+        let taps: Vec<Maps<'_>> = outputs.taps().map(|array| Maps { data: &array.data, shape: &array.shape }).collect();
+        visit(&taps, &batch.labels).map_err(InferError::Visit)?;
         images += batch.labels.len() as u64;
         if observer(Progress { images }).is_break() {
             return Err(InferError::Interrupted);

@@ -38,10 +38,10 @@ mod progress;
 mod session;
 
 pub use compare::{OutputDifference, compare};
-pub use engine::{ENGINES, Engine, Executable, LoadOptions, engine_named};
+pub use engine::{ENGINES, Engine, Executable, LoadOptions, engine_named, use_onnxruntime_library};
 pub use error::InferError;
-pub use evaluate::{Evaluation, OutputKind, evaluate};
-pub use features::{Feature, features};
+pub use evaluate::{Evaluation, OutputKind, evaluate, judge};
+pub use features::features;
 pub use input::{ElementType, Input, InputData, InputSpec, bind_shapes, random_inputs};
 pub use latency::{LatencyOptions, Measurement, measure};
 pub use progress::{LatencyProgress, Progress};

@@ -1,7 +1,7 @@
 //! What the fuzz targets do with bytes, here so that tests can go through their seeds as well.
 
 use layerprune::analysis::{Channels, Units};
-use layerprune::criteria::{BatchNormScale, Criterion, FilterScores, Scores, WeightNorm};
+use layerprune::criteria::{CRITERIA, FilterScores, Scoring};
 use layerprune::evidence::Evidence;
 use layerprune::onnx::Model;
 use layerprune::plan::{self, Constraints, Plan};
@@ -41,11 +41,12 @@ pub fn inspect(bytes: &[u8]) {
         assert!(channels.why(&model.graph, &layer.name).is_some(), "`{}` is listed and not found", layer.name);
     }
     let _ = channels.dead(&model.graph, &units.shapes);
-    for criterion in [&WeightNorm as &dyn Criterion, &BatchNormScale] {
-        if let Ok(scores) = FilterScores::of(criterion, &model.graph, &units.shapes, &channels) {
+    let evidence = Evidence::default();
+    for scoring in CRITERIA.iter().map(|&criterion| Scoring::from(criterion)) {
+        if let Ok(scores) = FilterScores::of(&scoring, &model.graph, &units, &channels, &evidence) {
             assert_eq!(scores.model, units.model);
         }
-        if let Ok(scores) = Scores::of(criterion, &model.graph, &units, &Evidence::default()) {
+        if let Ok(scores) = scoring.score(&model.graph, &units, &evidence) {
             assert!(scores.rows.iter().all(|row| row.score.is_finite()));
         }
     }

@@ -97,6 +97,9 @@ pub enum TrainError {
         /// The learning rate of the step.
         learning_rate: f64,
     },
+    /// Nothing can be differentiated.
+    #[error("the loss of the model is not finite on these images: are they normalised as the model wants them?")]
+    LossNotFinite,
     /// A setting is out of its range.
     #[error("setting `{setting}` is {found}, {expected} is needed")]
     Setting {

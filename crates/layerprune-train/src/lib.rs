@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`train`] | stochastic gradient descent with momentum, from given weights or from a [`Checkpoint`] |
 //! | [`recalibrate`] | estimates batch-norm statistics anew |
+//! | [`taylor`] | statistics of filters that are taken of gradients |
 //! | [`evaluate`] | counts right answers and sums the loss |
 //! | [`scores`] | the class scores of one batch |
 //! | [`initialize`] | fresh weights |
@@ -38,6 +39,7 @@
 mod checkpoint;
 mod error;
 mod evaluate;
+mod gradients;
 mod initialize;
 mod kernel;
 mod loss;
@@ -54,6 +56,7 @@ mod weights;
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use error::{DataError, TrainError, UnsupportedNode};
 pub use evaluate::{Evaluation, evaluate, scores};
+pub use gradients::taylor;
 pub use initialize::initialize;
 pub use lower::supported_ops;
 pub use recalibrate::recalibrate;

@@ -37,13 +37,17 @@ pub(crate) struct Program {
     pub(crate) output_name: String,
     /// The places of mean and variance of each batch norm, in the order of the graph.
     pub(crate) statistics: Vec<[usize; 2]>,
+    /// The place of each stored tensor, by value.
+    pub(crate) places: Vec<Option<usize>>,
+    /// For each value, which of the gates it goes through.
+    gates: Vec<Option<usize>>,
 }
 
 impl Program {
-    /// Makes `graph` ready, with its stored tensors.
-    pub(crate) fn new(graph: &Graph) -> Result<(Self, Weights), TrainError> {
+    /// Makes `graph` ready, with its stored tensors; each of `gated` goes through a factor of ones while it is trained.
+    pub(crate) fn new(graph: &Graph, gated: &[ValueId]) -> Result<(Self, Weights), TrainError> {
         graph.validate()?;
-        let mut compiler = Compiler::new(graph)?;
+        let mut compiler = Compiler::new(graph, gated)?;
         let nodes: Vec<NodeId> = graph.nodes().map(|(id, _)| id).collect();
         for id in nodes {
             compiler.node(id)?;
@@ -71,7 +75,10 @@ impl Program {
             })?;
             for (slot, value) in step.outputs.iter().zip(outputs) {
                 if let Some(slot) = slot {
-                    values[*slot] = Some(value);
+                    values[*slot] = Some(match self.gates[*slot] {
+                        Some(gate) => run.gate(gate, value),
+                        None => value,
+                    });
                 }
             }
         }
@@ -94,10 +101,11 @@ struct Compiler<'a> {
     output: ValueId,
     /// Rectifications that the node before them does, with that node.
     fused: Vec<Option<NodeId>>,
+    gates: Vec<Option<usize>>,
 }
 
 impl<'a> Compiler<'a> {
-    fn new(graph: &'a Graph) -> Result<Self, TrainError> {
+    fn new(graph: &'a Graph, gated: &[ValueId]) -> Result<Self, TrainError> {
         let input = single_input(graph)?;
         let names: Vec<_> = graph.outputs().iter().map(|port| graph.value_name(port.value)).collect();
         let [port] = graph.outputs() else {
@@ -113,6 +121,10 @@ impl<'a> Compiler<'a> {
         if scores != port.value {
             dead.extend(uses.producer(port.value));
         }
+        let mut gates = vec![None; graph.value_capacity()];
+        for (gate, value) in gated.iter().enumerate() {
+            gates[value.index()] = Some(gate);
+        }
         Ok(Self {
             graph,
             dead,
@@ -124,7 +136,8 @@ impl<'a> Compiler<'a> {
             input,
             scores,
             output: port.value,
-            fused: fusions(graph, &uses),
+            fused: fusions(graph, &uses, gated),
+            gates,
             uses,
         })
     }
@@ -222,6 +235,8 @@ impl<'a> Compiler<'a> {
             input_port: (self.graph.value_name(self.input).to_owned(), declared_sizes(self.graph, self.input)),
             output_name,
             statistics: self.statistics,
+            places: self.places,
+            gates: self.gates,
         };
         Ok((program, self.weights))
     }
@@ -266,8 +281,9 @@ fn declared_sizes(graph: &Graph, input: ValueId) -> Vec<Option<usize>> {
     .collect()
 }
 
-/// For each Relu that can be done by the node before it, that node: a batch norm or sum that nothing else reads.
-fn fusions(graph: &Graph, uses: &layerprune::graph::Uses) -> Vec<Option<NodeId>> {
+/// For each Relu that can be done by the node before it, that node: a batch norm or sum that nothing else reads, not even a
+/// gate.
+fn fusions(graph: &Graph, uses: &layerprune::graph::Uses, gated: &[ValueId]) -> Vec<Option<NodeId>> {
     let mut fused = vec![None; graph.node_capacity()];
     for (id, node) in graph.nodes() {
         if node.op_type() != "Relu" || !node.domain().is_empty() {
@@ -277,7 +293,12 @@ fn fusions(graph: &Graph, uses: &layerprune::graph::Uses) -> Vec<Option<NodeId>>
         let Some(before) = uses.producer(value) else { continue };
         let first = graph.node(before);
         let known = matches!(first.op_type(), "BatchNormalization" | "Add") && first.domain().is_empty();
-        if known && first.output(0) == Some(value) && uses.consumers(value).len() == 1 && !graph.is_output(value) {
+        if known
+            && first.output(0) == Some(value)
+            && uses.consumers(value).len() == 1
+            && !graph.is_output(value)
+            && !gated.contains(&value)
+        {
             fused[id.index()] = Some(before);
         }
     }

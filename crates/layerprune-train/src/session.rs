@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use layerprune::batch::Batch;
-use layerprune::graph::Graph;
+use layerprune::graph::{Graph, NodeId, ValueId};
 use layerprune::onnx::Model;
 use rayon::prelude::*;
 
@@ -28,11 +28,29 @@ pub(crate) struct Session {
     pub(crate) reference: bool,
 }
 
+/// What one batch says of the weights.
+pub(crate) struct Differentiated {
+    pub(crate) loss: Loss,
+    /// The gradient of each trained weight, where the loss depends on it.
+    pub(crate) weights: Vec<Option<Vec<f32>>>,
+    /// That of each gate.
+    pub(crate) gates: Vec<Option<Array>>,
+    batches: Vec<lower::Batch>,
+}
+
+/// Elements and shape.
+pub(crate) type Array = (Vec<f32>, Vec<usize>);
+
 impl Session {
     pub(crate) fn new(model: &Model) -> Result<Self, TrainError> {
+        Self::gated(model, &[])
+    }
+
+    /// With a gate on each of `gated`.
+    pub(crate) fn gated(model: &Model, gated: &[ValueId]) -> Result<Self, TrainError> {
         model.graph.validate()?;
         let graph = prepared(&model.graph);
-        let (program, weights) = Program::new(&graph)?;
+        let (program, weights) = Program::new(&graph, gated)?;
         let trained = weights.with_role(Role::Trained);
         let velocity = trained.iter().map(|&place| vec![0.0; weights.floats(place).len()]).collect();
         Ok(Self { graph, program, weights, trained, velocity, reference: false })
@@ -64,25 +82,11 @@ impl Session {
         let mode = Mode::Train { frozen: settings.freeze_batch_norm_stats };
         let mut run = self.run(batch, mode)?.with_dropout(settings.seed, at.0, at.1);
         run.reference = self.reference;
-        let images = Value::R4(kernel::from_vec(batch.images.clone(), batch.shape)).autodiff();
-        let scores = self.class_scores(batch, images, &mut run)?;
-        let loss = cross_entropy(&kernel::to_vec(scores.clone()), &batch.labels);
+        let Differentiated { loss, weights, batches, .. } = self.differentiate(batch, run)?;
         if !loss.sum.is_finite() {
             return Err(TrainError::NonFinite { epoch: at.0, step: at.1, learning_rate: rate });
         }
-        let upstream = kernel::from_vec(loss.gradient.clone(), scores.dims()).autodiff();
-        let mut gradients = (scores * upstream).sum().backward();
-        let (values, batches) = run.into_values();
-        let found: Vec<Option<Vec<f32>>> = self
-            .trained
-            .iter()
-            .map(|&place| {
-                let value = values[place].as_ref()?;
-                any_rank!(value, x => x.grad_remove(&mut gradients).map(kernel::to_vec), ints _ => None)
-            })
-            .collect();
-        drop((values, gradients));
-        for ((&place, velocity), gradient) in self.trained.iter().zip(&mut self.velocity).zip(&found) {
+        for ((&place, velocity), gradient) in self.trained.iter().zip(&mut self.velocity).zip(&weights) {
             if let Some(gradient) = gradient {
                 move_weight(self.weights.floats_mut(place), velocity, gradient, settings, rate);
             }
@@ -94,7 +98,29 @@ impl Session {
         Ok(loss)
     }
 
-    fn run(&self, batch: &Batch, mode: Mode) -> Result<Run<'_>, TrainError> {
+    /// The gradients of the mean loss over a batch.
+    pub(crate) fn differentiate(&self, batch: &Batch, mut run: Run<'_>) -> Result<Differentiated, TrainError> {
+        let images = Value::R4(kernel::from_vec(batch.images.clone(), batch.shape)).autodiff();
+        let scores = self.class_scores(batch, images, &mut run)?;
+        let loss = cross_entropy(&kernel::to_vec(scores.clone()), &batch.labels);
+        let upstream = kernel::from_vec(loss.gradient.clone(), scores.dims()).autodiff();
+        let mut gradients = (scores * upstream).sum().backward();
+        let gates = std::mem::take(&mut run.gates);
+        let (values, batches) = run.into_values();
+        let mut gradient =
+            |value: &Value| any_rank!(value, x => x.grad_remove(&mut gradients).map(kernel::to_vec), ints _ => None);
+        let weights = self.trained.iter().map(|&place| gradient(values[place].as_ref()?)).collect();
+        let gates = gates.iter().map(|gate| Some((gradient(gate.as_ref()?)?, gate.as_ref()?.dims()))).collect();
+        Ok(Differentiated { loss, weights, gates, batches })
+    }
+
+    /// The place among the trained weights of the tensor stored at an input of a node.
+    pub(crate) fn trained_input(&self, id: NodeId, position: usize) -> Option<usize> {
+        let place = self.program.places[self.graph.node(id).input(position)?.index()]?;
+        self.trained.iter().position(|&trained| trained == place)
+    }
+
+    pub(crate) fn run(&self, batch: &Batch, mode: Mode) -> Result<Run<'_>, TrainError> {
         let declared = &self.program.input_port.1;
         if batch.images.len() != batch.shape.iter().product::<usize>() || batch.labels.len() != batch.shape[0] {
             let (pixels, labels) = (batch.images.len(), batch.labels.len());

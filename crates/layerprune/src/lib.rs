@@ -20,7 +20,7 @@
 //!
 //! ```
 //! use layerprune::analysis::Units;
-//! use layerprune::criteria::{Scores, WeightNorm};
+//! use layerprune::criteria::{Scoring, WEIGHT_NORM};
 //! use layerprune::evidence::Evidence;
 //! use layerprune::onnx::Model;
 //! use layerprune::plan::{self, Constraints};
@@ -35,7 +35,7 @@
 //!     println!("{}: {}", unit.name, unit.reason.as_deref().unwrap_or("can be bypassed"));
 //! }
 //!
-//! let scores = Scores::of(&WeightNorm, &model.graph, &units, &Evidence::default())?;
+//! let scores = Scoring::from(&WEIGHT_NORM).score(&model.graph, &units, &Evidence::default())?;
 //! let plan = plan::lowest(&units, &scores, &Constraints::bypass_only(), 2)?;
 //! let pruned = surgery::apply(&model, &units, &plan)?;
 //! pruned.write(&after)?;

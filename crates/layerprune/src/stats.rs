@@ -87,6 +87,34 @@ pub fn ratio_of_medians_interval(
     Some([quantile_of(&mut ratios, 0.025)?, quantile_of(&mut ratios, 0.975)?])
 }
 
+/// Kendall's τ-b of two rankings of the same things, from -1 (reversed) to 1 (the same order); equal values are ties.
+/// `None` where the lengths differ or one of them orders nothing.
+///
+/// M. G. Kendall, "The Treatment of Ties in Ranking Problems", Biometrika 33, 1945.
+///
+/// ```
+/// let tau = layerprune::stats::kendall(&[1.0, 2.0, 3.0, 4.0], &[1.0, 3.0, 2.0, 4.0]).unwrap();
+/// assert!((tau - 2.0 / 3.0).abs() < 1e-12);
+/// ```
+#[must_use]
+pub fn kendall(a: &[f64], b: &[f64]) -> Option<f64> {
+    if a.len() != b.len() {
+        return None;
+    }
+    let sign = |x: f64, y: f64| i64::from(x > y) - i64::from(x < y);
+    let (mut agreement, mut ordered) = (0, [0_i64; 2]);
+    for i in 0..a.len() {
+        for j in 0..i {
+            let signs = [sign(a[i], a[j]), sign(b[i], b[j])];
+            agreement += signs[0] * signs[1];
+            ordered[0] += signs[0].abs();
+            ordered[1] += signs[1].abs();
+        }
+    }
+    let [pairs_a, pairs_b] = ordered.map(|pairs| pairs as f64);
+    (pairs_a > 0.0 && pairs_b > 0.0).then(|| agreement as f64 / (pairs_a * pairs_b).sqrt())
+}
+
 fn quantile_of(values: &mut [f64], q: f64) -> Option<f64> {
     let last = values.len().checked_sub(1)?;
     let position = q.clamp(0.0, 1.0) * last as f64;

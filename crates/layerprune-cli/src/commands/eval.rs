@@ -4,7 +4,7 @@ use layerprune::record::Accuracy;
 use layerprune_data::Dataset;
 use layerprune_infer::{InferError, Session, evaluate};
 
-use crate::args::{EvalArgs, Global, Runner};
+use crate::args::{EvalArgs, Global};
 use crate::data::{self, Data};
 use crate::{CannotBeDone, interrupt, model, output, progress, training};
 
@@ -13,9 +13,9 @@ pub(crate) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
     let model = model::read(&args.model)?;
     let data = data::open(&args.data, &model, true, global)?;
     let set = data.part(args.split)?;
-    let accuracy = match args.engine {
-        Runner::Rten => accuracy(&model, &data, &set, "evaluating", global)?,
-        Runner::Burn => training::accuracy(&model, &data, &set, global)?,
+    let accuracy = match args.training_library {
+        false => accuracy(&model, &data, &set, "evaluating", global)?,
+        true => training::accuracy(&model, &data, &set, global)?,
     };
     output::print(global, &accuracy, text)
 }

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use layerprune::analysis::{Channels, Units, Way};
-use layerprune::criteria::{FilterScores, SCORES_SCHEMA, Scores};
+use layerprune::criteria::{FilterScores, SCORES_SCHEMA, Scores, Scoring};
+use layerprune::evidence::Evidence;
 use layerprune::onnx::Model;
-use layerprune::pipeline::{self, BudgetError, Target};
+use layerprune::pipeline::{self, BudgetError, Calibrate, Iteration, PortError, Target};
 use layerprune::plan::{self, ChannelConstraints, Constraints, PLAN_SCHEMA, Plan, PlanError, PlannedChannels, Scope};
 use layerprune::record::LatencyComparison;
 use layerprune::shapes::InputShapes;
@@ -14,10 +15,11 @@ use layerprune::surgery;
 use serde::Serialize;
 
 use crate::args::{Global, PruneArgs, RecoverStep, ScopeArg};
-use crate::data::{self, Data};
+use crate::data;
 use crate::latency::Timer;
 use crate::output::{self, Align, count, table};
 use crate::recovery::{self, Recovery};
+use crate::scoring::Gather;
 use crate::{CannotBeDone, Usage, interrupt, model, progress, scoring, written};
 
 /// What `prune --format json` prints.
@@ -44,6 +46,9 @@ pub(crate) fn run(args: &PruneArgs, global: &Global) -> Result<()> {
     for path in args.output.iter().chain(&args.save_plan) {
         output::expect_writable(path)?;
     }
+    if args.iterative && args.what.layers.is_none() {
+        return Err(Usage("`--iterative` goes with `--layers K`".to_owned()).into());
+    }
     let steps = recovery::steps(&args.recover)?;
     let written = args.output.as_deref().filter(|_| !args.dry_run);
     if !steps.is_empty() && written.is_some() && args.data.data.is_none() {
@@ -52,18 +57,23 @@ pub(crate) fn run(args: &PruneArgs, global: &Global) -> Result<()> {
     let model = model::read(&args.model)?;
     let shapes = model::input_shapes(&args.shapes, &model)?;
     let units = model::units(&model, &shapes)?;
-    let ranked = args.what.layers.is_some() || args.what.latency_reduction.is_some();
-    let scoring = ranked && args.scores.is_none();
+    let ranked = args.what.layers.is_some() || args.what.latency_reduction.is_some() || args.what.filters.is_some();
+    let default = if args.what.filters.is_some() { "weight-norm" } else { "imprint" };
+    let by = args.criterion.clone().unwrap_or_else(|| default.to_owned());
+    let by = scoring::parse(&[by], &args.options)?.remove(0);
+    let labels = scoring::needs_data(std::slice::from_ref(&by)).filter(|_| ranked && args.scores.is_none());
     let recovering = !steps.is_empty() && written.is_some();
     let data = match args.data.given() {
-        Some(given) if scoring => Some(data::open(&given, &model, true, global)?),
+        Some(given) if labels == Some(true) => Some(data::open(&given, &model, true, global)?),
+        Some(given) if labels == Some(false) => Some(data::open_images(&given, &model, global)?),
         Some(given) if recovering => Some(data::open_images(&given, &model, global)?),
         _ => None,
     };
+    let gather = Gather { model: &model, units: &units, data: data.as_ref(), options: &args.options, global };
     let chosen = if args.what.filters.is_some() || args.what.dead_channels {
-        (plan_channels(args, &model, &units, &steps)?, None)
+        (plan_channels(args, gather, &by, &steps)?, None)
     } else {
-        plan_layers(args, &model, &units, &shapes, &steps, data.as_ref(), global)?
+        plan_layers(args, gather, &by, &shapes, &steps)?
     };
     let (mut plan, latency) = chosen;
     let (pruned, recovery) = match &data {
@@ -97,13 +107,12 @@ pub(crate) fn run(args: &PruneArgs, global: &Global) -> Result<()> {
 /// What the command line says of layers, with the last latency that was measured on the way.
 fn plan_layers(
     args: &PruneArgs,
-    model: &Model,
-    units: &Units,
+    gather: Gather<'_>,
+    by: &Scoring,
     shapes: &InputShapes,
     steps: &[RecoverStep],
-    data: Option<&Data>,
-    global: &Global,
 ) -> Result<(Plan, Option<LatencyComparison>)> {
+    let Gather { model, units, global, .. } = gather;
     let mut constraints = model::constraints(&args.limits, units)?;
     let fitted = recovery::way(steps);
     let compensating = steps.contains(&RecoverStep::Compensate);
@@ -144,8 +153,10 @@ fn plan_layers(
             progress::note(global, &format!("`{inner}` goes with what holds it"));
         }
         (plan, None)
+    } else if let (true, Some(count)) = (args.iterative, args.what.layers) {
+        (iteratively(gather, by, &constraints, count, shapes)?, None)
     } else {
-        let scores = scores(args, model, units, data, global)?;
+        let scores = scores(args, gather, by)?;
         match (args.what.layers, args.what.latency_reduction) {
             (Some(count), _) => (plan::lowest(units, &scores, &constraints, count)?, None),
             (None, Some(percent)) => {
@@ -175,7 +186,8 @@ fn plan_layers(
 }
 
 /// Chooses channels: a share of the filters, or those that do nothing.
-fn plan_channels(args: &PruneArgs, model: &Model, units: &Units, steps: &[RecoverStep]) -> Result<Plan> {
+fn plan_channels(args: &PruneArgs, gather: Gather<'_>, by: &Scoring, steps: &[RecoverStep]) -> Result<Plan> {
+    let Gather { model, units, .. } = gather;
     if recovery::way(steps).is_some() {
         return Err(Usage(NO_BRIDGE.to_owned()).into());
     }
@@ -188,12 +200,11 @@ fn plan_channels(args: &PruneArgs, model: &Model, units: &Units, steps: &[Recove
     let Some(percent) = args.what.filters else {
         return Ok(plan::dead_channels(&model.graph, units, &channels, &constraints.protected));
     };
-    let criterion = args.criterion.as_deref().unwrap_or("weight-norm").to_owned();
-    let criterion = scoring::criteria(&[criterion])?.remove(0);
     if args.scores.is_some() {
         return Err(Usage("`--scores` holds scores of layers, `--filters` scores filters by itself".to_owned()).into());
     }
-    let scores = FilterScores::of(criterion, &model.graph, &units.shapes, &channels)?;
+    let evidence = gather.evidence(&by.needs(), &FilterScores::sites(&model.graph, units, &channels))?;
+    let scores = FilterScores::of(by, &model.graph, units, &channels, &evidence)?;
     let scope = match args.filter.scope {
         ScopeArg::Global => Scope::Global,
         ScopeArg::Uniform => Scope::Uniform,
@@ -212,13 +223,46 @@ fn recount(model: &Model, units: &Units, plan: Plan) -> Result<Plan> {
     Ok(plan::of_channels(&model.graph, units, &channels, criterion, plan.target, plan.channels))
 }
 
-fn scores(args: &PruneArgs, model: &Model, units: &Units, data: Option<&Data>, global: &Global) -> Result<Scores> {
+fn scores(args: &PruneArgs, gather: Gather<'_>, by: &Scoring) -> Result<Scores> {
     if let Some(path) = &args.scores {
         return read_json(path, "scores", SCORES_SCHEMA);
     }
-    let criteria = scoring::criteria(&[args.criterion.clone().unwrap_or_else(|| "imprint".to_owned())])?;
-    let mut scores = scoring::score(model, units, &criteria, data, &args.options, global)?;
-    Ok(scores.remove(0))
+    Ok(gather.score(std::slice::from_ref(by))?.remove(0))
+}
+
+/// One layer at a time, each time the least important of what is left.
+fn iteratively(
+    gather: Gather<'_>,
+    by: &Scoring,
+    constraints: &Constraints,
+    count: usize,
+    shapes: &InputShapes,
+) -> Result<Plan> {
+    let mut step = |iteration: &Iteration| {
+        let row = iteration.scores.rows.iter().find(|row| row.unit == iteration.removed);
+        let score = row.map(|row| format!(" (score {:.4})", row.score)).unwrap_or_default();
+        progress::note(gather.global, &format!("next to go: `{}`{score}", iteration.removed));
+    };
+    let (model, units) = (gather.model, gather.units);
+    let mut port = Anew { gather, by };
+    let done = pipeline::prune_iteratively(model, units, by, constraints, count, shapes, &mut port, &mut step);
+    done.map_err(|error| if interrupt::asked() { interrupted() } else { error.into() })
+}
+
+/// Evidence of what is left after each removal.
+struct Anew<'a> {
+    gather: Gather<'a>,
+    by: &'a Scoring,
+}
+
+impl Calibrate for Anew<'_> {
+    fn evidence(&mut self, model: &Model, units: &Units) -> Result<Evidence, PortError> {
+        Ok(Gather { model, units, ..self.gather }.for_layers(std::slice::from_ref(self.by))?)
+    }
+}
+
+fn interrupted() -> anyhow::Error {
+    CannotBeDone("interrupted; nothing was written".to_owned()).into()
 }
 
 /// The layers that `names` name or match; a glob takes what can go and leaves the rest.
@@ -257,13 +301,10 @@ pub(crate) fn expect_possible(units: &Units, target: &Target, constraints: &Cons
 }
 
 fn budget_fault(error: BudgetError) -> anyhow::Error {
-    if interrupt::asked() {
-        return CannotBeDone("interrupted; nothing was written".to_owned()).into();
-    }
-    error.into()
+    if interrupt::asked() { interrupted() } else { error.into() }
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path, what: &str, schema: u32) -> Result<T> {
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path, what: &str, schema: u32) -> Result<T> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read the {what} `{}`", path.display()))?;
     let context = || format!("`{}` holds no {what} that this program knows", path.display());
     let value: serde_json::Value = serde_json::from_str(&text).with_context(context)?;

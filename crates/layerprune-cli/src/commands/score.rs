@@ -1,39 +1,111 @@
+use std::path::Path;
+
 use anyhow::Result;
 use layerprune::analysis::{Units, Way};
-use layerprune::criteria::{self, Scores};
+use layerprune::criteria::{self, SCORES_SCHEMA, Scores, Scoring};
+use layerprune::onnx::Model;
+use layerprune::pipeline::score_table;
+use layerprune::plan::{Constraints, PlanError};
+use layerprune::record::{Agreement, Record};
+use layerprune::report;
 
 use crate::args::{Global, ScoreArgs};
+use crate::commands::prune;
+use crate::compare::{self, Compared};
 use crate::output::{self, Align, table};
-use crate::{Usage, data, model, scoring};
+use crate::scoring::{self, Gather};
+use crate::{Usage, data, job, model};
 
 /// Scores the units of a model and prints them.
 pub(crate) fn run(args: &ScoreArgs, global: &Global) -> Result<()> {
-    let criteria = scoring::criteria(&args.criterion)?;
-    if args.output.is_some() && criteria.len() != 1 {
-        return Err(Usage("`--output` holds the scores of one criterion".to_owned()).into());
+    let ids = match (args.criterion.is_empty(), args.compare) {
+        (false, _) => args.criterion.clone(),
+        (true, false) => vec!["imprint".to_owned()],
+        (true, true) => criteria::CRITERIA.iter().map(|criterion| criterion.id.to_owned()).collect(),
+    };
+    let all = scoring::parse(&ids, &args.options)?;
+    if args.output.is_some() && (all.len() != 1 || args.compare) {
+        return Err(Usage("`--output` holds the scores of one criterion; `--report` holds several".to_owned()).into());
     }
-    args.output.as_deref().map_or(Ok(()), output::expect_writable)?;
+    let form = args.report.as_deref().map(form).transpose()?;
+    for path in args.output.iter().chain(&args.report) {
+        output::expect_writable(path)?;
+    }
     let model = model::read(&args.model)?;
     let units = model::units(&model, &model::input_shapes(&args.shapes, &model)?)?;
-    let data = args.data.given().map(|given| data::open(&given, &model, true, global)).transpose()?;
-    let scores = scoring::score(&model, &units, &criteria, data.as_ref(), &args.options, global)?;
+    let given = args.data.given().zip(scoring::needs_data(&all));
+    let data = match given {
+        Some((given, true)) => Some(data::open(&given, &model, true, global)?),
+        Some((given, false)) => Some(data::open_images(&given, &model, global)?),
+        None => None,
+    };
+    let gather = Gather { model: &model, units: &units, data: data.as_ref(), options: &args.options, global };
+    let compared = match args.compare {
+        true => compare::compare(gather, &all)?,
+        false => Compared { scores: gather.score(&all)?, refused: Vec::new() },
+    };
+    let Compared { mut scores, refused } = compared;
+    for path in &args.with {
+        let found: Scores = prune::read_json(path, "scores", SCORES_SCHEMA)?;
+        if found.model != units.model {
+            return Err(PlanError::OtherModel { found: found.model, expected: units.model.clone() }.into());
+        }
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        scores.push(Scores { criterion: format!("{} of {name}", found.criterion), ..found });
+    }
     if let (Some(path), [only]) = (&args.output, scores.as_slice()) {
         output::write_file(path, &serde_json::to_string_pretty(only)?)?;
     }
-    output::print(global, &scores, |scores| {
-        scores.iter().map(|scores| text(scores, &units)).collect::<Vec<_>>().join("\n\n")
+    if let (Some(path), Some(form)) = (&args.report, form) {
+        output::write_file(path, &form(&record(&args.model, &model, &units, &scores)))?;
+    }
+    if !args.compare {
+        return output::print(global, &scores, |scores| {
+            scores.iter().map(|scores| text(scores, &units)).collect::<Vec<_>>().join("\n\n")
+        });
+    }
+    let tables: Vec<_> = scores.iter().map(|scores| table_of(scores)).collect();
+    let agreement = Agreement::of(&tables);
+    let outcome = compare::Outcome { scores, agreement, refused };
+    output::print(global, &outcome, |outcome| compare::text(outcome, &units))
+}
+
+/// What writes the file at `path`, by its extension.
+fn form(path: &Path) -> Result<fn(&Record) -> String> {
+    Ok(match path.extension().and_then(|extension| extension.to_str()) {
+        Some("html" | "htm") => report::html,
+        Some("md") => report::markdown,
+        Some("csv") => report::csv,
+        Some("json") => Record::to_json,
+        _ => return Err(Usage(format!("`{}` should end in .html, .md, .csv or .json", path.display())).into()),
     })
+}
+
+/// Layers and scores as a record, without a plan.
+fn record(path: &Path, model: &Model, units: &Units, scores: &[Scores]) -> Record {
+    let constraints = Constraints::plain();
+    let layers =
+        units.rows(&model.graph).units.iter().map(|row| layerprune::pipeline::layer_row(row, &constraints)).collect();
+    Record {
+        tool: job::tool(),
+        machine: job::machine(),
+        model: job::model_info(model, &path.display().to_string()),
+        layers,
+        scores: scores.iter().map(|scores| table_of(scores)).collect(),
+        complete: true,
+        ..Record::default()
+    }
+}
+
+fn table_of(scores: &Scores) -> layerprune::record::ScoreTable {
+    let measures = Scoring::parse(&scores.criterion, scores.normalize).map(|scoring| scoring.measures());
+    score_table(&measures.unwrap_or_default(), scores)
 }
 
 /// The scores of one criterion in forward order, with a bar and what the noise allows to say.
 pub(crate) fn text(scores: &Scores, units: &Units) -> String {
     let ties = scores.ties();
-    let mut order: Vec<usize> = (0..scores.rows.len()).collect();
-    order.sort_by(|&a, &b| scores.rows[a].score.total_cmp(&scores.rows[b].score));
-    let mut rank = vec![0; order.len()];
-    for (place, &row) in order.iter().enumerate() {
-        rank[row] = place + 1;
-    }
+    let ranks = scores.ranks();
     let with_accuracy = scores.rows.iter().any(|row| row.accuracy.is_some());
     let largest = scores.rows.iter().filter_map(|row| row.accuracy.as_ref()).map(|a| a.percent).fold(0.0, f64::max);
     let rows: Vec<Vec<String>> = scores
@@ -41,8 +113,9 @@ pub(crate) fn text(scores: &Scores, units: &Units) -> String {
         .iter()
         .enumerate()
         .map(|(place, row)| {
-            let spread = row.interval.map(|[low, high]| format!(" ± {:.2}", (high - low) / 2.0)).unwrap_or_default();
-            let mut cells = vec![row.unit.clone(), format!("{:.4}{spread}", row.score), rank[place].to_string()];
+            let spread = row.interval.map(|[low, high]| format!(" ± {}", output::brief((high - low) / 2.0)));
+            let score = format!("{}{}", output::brief(row.score), spread.unwrap_or_default());
+            let mut cells = vec![row.unit.clone(), score, (ranks[place] + 1).to_string()];
             cells.push(if ties[place] { "≈ next".to_owned() } else { String::new() });
             let way = units.named(&row.unit).and_then(|unit| unit.removals.first()).map(|removal| removal.way);
             cells.push(match way {
@@ -69,8 +142,13 @@ pub(crate) fn text(scores: &Scores, units: &Units) -> String {
         ("removable", Align::Left),
     ];
     if with_accuracy {
-        head.extend([("imprinted accuracy (95 %)", Align::Left), ("", Align::Left)]);
+        head.extend([("accuracy behind it (95 %)", Align::Left), ("", Align::Left)]);
     }
-    let measures = criteria::named(&scores.criterion).map_or("", |criterion| criterion.measures());
-    format!("{}: {measures}; the least important has rank 1\n\n{}", scores.criterion, table(&head, &rows))
+    let measures = table_of(scores).meaning;
+    let mut text =
+        format!("{}: {measures}; the least important has rank 1\n\n{}", scores.criterion, table(&head, &rows));
+    for unscored in &scores.unscored {
+        text.push_str(&format!("\nno score: {} ({})", unscored.unit, unscored.reason));
+    }
+    text
 }

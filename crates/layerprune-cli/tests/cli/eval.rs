@@ -36,9 +36,8 @@ fn text_says_the_same() {
 #[test]
 fn both_engines_agree() {
     let place = Place::with_data(&nets::residual());
-    let [rten, burn] = ["rten", "burn"].map(|engine| {
-        place.ok(&format!("eval net.onnx --data idx:data --normalize none --format json --engine {engine}")).json()
-    });
+    let [rten, burn] = ["--engine rten", "--training-library"]
+        .map(|flag| place.ok(&format!("eval net.onnx --data idx:data --normalize none --format json {flag}")).json());
     assert_eq!((&rten["images"], &rten["top1"]), (&burn["images"], &burn["top1"]));
     assert!((number(&rten, "/loss") - number(&burn, "/loss")).abs() < 1e-4, "{rten} {burn}");
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod channels;
+mod compare;
 mod eval;
 mod finetune;
 mod images;

@@ -59,7 +59,7 @@ fn imprinting_gives_an_accuracy_with_its_interval_for_each_tapped_layer() {
 #[test]
 fn imprinting_shows_accuracies_in_the_table_and_says_which_normalisation_it_took() {
     let done = Place::with_data(&nets::residual()).ok("score net.onnx --data idx:data");
-    assert!(done.stdout.contains("imprinted accuracy (95 %)"), "{done}");
+    assert!(done.stdout.contains("accuracy behind it (95 %)"), "{done}");
     assert_eq!(done.stdout.lines().count(), 3 + TAPPED.len(), "{done}");
     assert!(done.stderr.starts_with("normalisation: `"), "{done}");
     assert!(
@@ -106,7 +106,7 @@ fn an_unknown_criterion_is_wrong_usage_and_the_known_ones_are_named() {
     assert_snapshot!(Place::with(&nets::residual()).run("score net.onnx --criterion taylor"), @r#"
     exit status: 2
     ----- stderr
-    error: there is no criterion `taylor`; there are imprint, weight-norm, batch-norm-scale
+    error: there is no criterion `taylor`; there are imprint, linear-probe, block-influence, cka, leave-one-out, leave-one-out-loss, weight-norm, weight-norm-l1, weight-norm-l2, batch-norm-scale, taylor-weight, taylor-gate, taylor-batch-norm, feature-maps, hrank, apoz, mean-activation, fpgm, lamp, random, and sums of their ranks such as `imprint+weight-norm`
     "#);
 }
 
@@ -175,7 +175,7 @@ fn a_file_for_two_criteria_is_wrong_usage() {
     assert_snapshot!(place.run("score net.onnx --criterion weight-norm,batch-norm-scale -o scores.json"), @r#"
     exit status: 2
     ----- stderr
-    error: `--output` holds the scores of one criterion
+    error: `--output` holds the scores of one criterion; `--report` holds several
     "#);
     assert_eq!(place.names(), ["net.onnx"]);
 }

@@ -50,7 +50,8 @@ fn every_argument_and_flag_of_every_verb_is_explained() {
             assert!(text.len() > 5, "`{verb}` says nothing of `{name}`\n{done}");
         }
         let names: Vec<_> = items.iter().map(|(name, _)| name.as_str()).collect();
-        for common in ["-q, --quiet", "--seed <SEED>", "--format <FORMAT>", "--threads <THREADS>", "-h, --help"] {
+        let common = ["-q, --quiet", "--seed <SEED>", "--format <FORMAT>", "--threads <THREADS>", "--engine <ENGINE>"];
+        for common in common.into_iter().chain(["--ort-lib <FILE>", "-h, --help"]) {
             assert!(names.contains(&common), "{verb}: {names:?}");
         }
     }
@@ -63,7 +64,7 @@ fn the_flags_of_each_verb_are_these() {
     for verb in VERBS {
         let items = explained(&place.ok(&format!("{verb} --help")).stdout);
         let own = items.iter().map(|(name, _)| name.as_str()).filter(|name| {
-            !["--quiet", "--seed ", "--format ", "--threads ", "--help", "--version"]
+            !["--quiet", "--seed ", "--format ", "--threads ", "--engine ", "--ort-lib ", "--help", "--version"]
                 .iter()
                 .any(|common| name.contains(common))
         });
@@ -71,12 +72,12 @@ fn the_flags_of_each_verb_are_these() {
     }
     assert_snapshot!(all, @"
     inspect: <MODEL> | --tree | --channels | --why <NAME> | --input-shape <[NAME=]SIZES>
-    score: <MODEL> | --criterion <CRITERION> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW> | --gray-to-rgb | --held-out <SHARE> | --samples <N> | --embedding <N> | --input-shape <[NAME=]SIZES> | -o, --output <FILE>
-    prune: <MODEL> | -o, --output <FILE> | --layers <K> | --filters <P%> | --dead-channels | --remove <NAME> | --latency-reduction <P%> | --plan <FILE> | --criterion <CRITERION> | --scores <FILE> | --scope <SCOPE> | --floor <P%> | --round-to <N> | --protect <GLOB> | --only <GLOB> | --drop-branches | --shrink-chains | --dry-run | --save-plan <FILE> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW> | --gray-to-rgb | --held-out <SHARE> | --samples <N> | --embedding <N> | --input-shape <[NAME=]SIZES> | --batch <N> | --recover <STEP> | --recover-samples <N>
+    score: <MODEL> | --criterion <CRITERION> | --compare | --with <FILE> | --report <FILE> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW> | --gray-to-rgb | --held-out <SHARE> | --samples <N> | --samples-per-class <N> | --batches <N> | --score-batch <N> | --embedding <N> | --probe-epochs <N> | --recalibrate-samples <N> | --normalize-scores <HOW> | --input-shape <[NAME=]SIZES> | -o, --output <FILE>
+    prune: <MODEL> | -o, --output <FILE> | --layers <K> | --filters <P%> | --dead-channels | --remove <NAME> | --latency-reduction <P%> | --plan <FILE> | --criterion <CRITERION> | --iterative | --scores <FILE> | --scope <SCOPE> | --floor <P%> | --round-to <N> | --protect <GLOB> | --only <GLOB> | --drop-branches | --shrink-chains | --dry-run | --save-plan <FILE> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW> | --gray-to-rgb | --held-out <SHARE> | --samples <N> | --samples-per-class <N> | --batches <N> | --score-batch <N> | --embedding <N> | --probe-epochs <N> | --recalibrate-samples <N> | --normalize-scores <HOW> | --input-shape <[NAME=]SIZES> | --batch <N> | --recover <STEP> | --recover-samples <N>
     train: <MODEL> | -o, --output <FILE> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW> | --gray-to-rgb | --held-out <SHARE> | --epochs <N> | --batch-size <N> | --learning-rate <LEARNING_RATE> | --momentum <MOMENTUM> | --weight-decay <WEIGHT_DECAY> | --schedule <SCHEDULE> | --warm-up <EPOCHS> | --nesterov | --pad-crop <N> | --flip | --restart
     finetune: <MODEL> | -o, --output <FILE> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW> | --gray-to-rgb | --held-out <SHARE> | --epochs <N> | --batch-size <N> | --learning-rate <LEARNING_RATE> | --momentum <MOMENTUM> | --weight-decay <WEIGHT_DECAY> | --schedule <SCHEDULE> | --warm-up <EPOCHS> | --nesterov | --pad-crop <N> | --flip | --restart
     recalibrate: <MODEL> | -o, --output <FILE> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW> | --gray-to-rgb | --held-out <SHARE> | --samples <N>
-    eval: <MODEL> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW> | --gray-to-rgb | --held-out <SHARE> | --split <SPLIT> | --engine <ENGINE>
+    eval: <MODEL> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW> | --gray-to-rgb | --held-out <SHARE> | --split <SPLIT> | --training-library
     latency: <MODEL> | [OTHERS]... | --batch <N> | --thread-counts <N> | --samples <N> | --warm-up <SECONDS> | --input-shape <[NAME=]SIZES>
     verify: <A> | <B> | --tolerance <SHARE> | --samples <N> | --input-shape <[NAME=]SIZES>
     report: <RECORD> | -o, --output <FILE>

@@ -1,5 +1,6 @@
 //! What runs a model. A new engine is a file here and a line in [`ENGINES`].
 
+mod onnxruntime;
 mod rten;
 
 use layerprune::onnx::Model;
@@ -10,7 +11,9 @@ use crate::input::Input;
 use crate::session::Array;
 
 /// All engines, the default one first.
-pub const ENGINES: &[&dyn Engine] = &[&rten::Rten];
+pub const ENGINES: &[&dyn Engine] = &[&rten::Rten, &onnxruntime::OnnxRuntime];
+
+pub use onnxruntime::use_onnxruntime_library;
 
 /// The engine called `name`.
 #[must_use]

@@ -1,8 +1,8 @@
 use std::convert::Infallible;
 use std::ops::ControlFlow;
 
-use layerprune::batch::Batch;
-use layerprune_infer::{InferError, OutputKind, Session, evaluate, features};
+use layerprune::batch::{Batch, Maps};
+use layerprune_infer::{InferError, OutputKind, Session, evaluate, features, judge};
 
 use crate::models::{IMAGES, classifier, load, one_thread};
 
@@ -44,7 +44,11 @@ fn all_taps_are_served_in_one_pass() {
     let images = features(
         &session,
         batches([1, 0]),
-        |feature| seen.push((feature.tap, feature.shape.to_vec(), feature.data[0], feature.labels[0])),
+        |taps, labels| {
+            let one = |(tap, maps): (usize, &Maps<'_>)| (tap, maps.shape.to_vec(), maps.data[0], labels[0]);
+            seen.extend(taps.iter().enumerate().map(one));
+            Ok(())
+        },
         go_on,
     );
     assert_eq!(images.unwrap(), 2);
@@ -55,6 +59,26 @@ fn all_taps_are_served_in_one_pass() {
         (1, vec![1, 2], 0.5, 0),
     ];
     assert_eq!(seen, expected);
+}
+
+#[test]
+fn whoever_looks_at_the_taps_can_refuse_them() {
+    let session = load(&classifier(-2.0));
+    let error = features(&session, batches([1, 0]), |_, _| Err("not these".into()), go_on).unwrap_err();
+    assert_eq!(error.to_string(), "cannot use what the model computes");
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "not these");
+}
+
+#[test]
+fn each_image_is_judged_by_itself() {
+    let session = load(&classifier(-2.0));
+    let judged = judge(&session, batches([1, 0]), go_on).unwrap();
+    assert_eq!(judged.right, [true, false]);
+    let expected = [(1.0 + (-0.5_f64).exp()).ln(), (1.0 + 1.5_f64.exp()).ln()];
+    assert!(judged.loss.iter().zip(expected).all(|(&found, loss)| (f64::from(found) - loss).abs() < 1e-6));
+    let whole = evaluate(&session, batches([1, 0]), go_on).unwrap().accuracy;
+    let mean = judged.loss.iter().map(|&loss| f64::from(loss)).sum::<f64>() / 2.0;
+    assert!((whole.loss.unwrap() - mean).abs() < 1e-6);
 }
 
 #[test]
@@ -74,7 +98,7 @@ fn data_that_fails_stops_the_evaluation() {
 fn batches_without_images_or_labels_are_refused() {
     let session = load(&classifier(-2.0));
     assert!(matches!(evaluate::<Infallible>(&session, [], go_on), Err(InferError::NoImages)));
-    assert!(matches!(features::<Infallible>(&session, [], |_| (), go_on), Err(InferError::NoImages)));
+    assert!(matches!(features::<Infallible>(&session, [], |_, _| Ok(()), go_on), Err(InferError::NoImages)));
     let unlabelled = Batch { images: IMAGES.to_vec(), shape: [2, 1, 2, 2], labels: vec![0] };
     let refused = evaluate::<Infallible>(&session, [Ok(unlabelled)], go_on);
     assert!(matches!(refused, Err(InferError::LabelCount { images: 2, labels: 1 })));

@@ -3,5 +3,6 @@
 
 mod evaluation;
 mod models;
+mod onnxruntime;
 mod session;
 mod timing;

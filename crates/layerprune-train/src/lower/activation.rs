@@ -96,7 +96,7 @@ pub(super) fn dropout(call: &mut Call<'_>) -> Result<Op, Fault> {
             return Err(Fault(format!("its ratio is {ratio}, a number from 0 to below 1 is needed")));
         }
         let x = frame.take(0)?;
-        if !frame.run.is_training() || ratio == 0.0 {
+        if !frame.run.drops() || ratio == 0.0 {
             return Ok(x);
         }
         drop_out(frame, x, ratio)

@@ -40,7 +40,10 @@ pub(crate) struct Run<'a> {
     values: Vec<Option<Value>>,
     /// What the batch norms saw.
     pub(crate) batches: Vec<Batch>,
-    dropout: ChaCha8Rng,
+    /// Factors of ones that values went through.
+    pub(crate) gates: Vec<Option<Value>>,
+    /// What dropout is drawn from; without it nothing is dropped.
+    dropout: Option<ChaCha8Rng>,
     /// Images of this batch, and the fixed number that the file declares instead.
     pub(crate) images: usize,
     pub(crate) declared_images: Option<usize>,
@@ -49,15 +52,21 @@ pub(crate) struct Run<'a> {
 impl<'a> Run<'a> {
     pub(crate) fn new(mode: Mode, weights: &'a Weights, images: usize, declared_images: Option<usize>) -> Self {
         let values = (0..weights.0.len()).map(|_| None).collect();
-        let dropout = ChaCha8Rng::seed_from_u64(0);
-        Self { mode, reference: false, weights, values, batches: Vec::new(), dropout, images, declared_images }
+        let (batches, gates) = (Vec::new(), Vec::new());
+        Self { mode, reference: false, weights, values, batches, gates, dropout: None, images, declared_images }
     }
 
     /// Draws dropout from `seed`, at a place that epoch and step alone decide.
     pub(crate) fn with_dropout(mut self, seed: u64, epoch: usize, step: usize) -> Self {
-        self.dropout = ChaCha8Rng::seed_from_u64(seed);
-        self.dropout.set_stream((epoch as u64) << 32 | step as u64);
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        random.set_stream((epoch as u64) << 32 | step as u64);
+        self.dropout = Some(random);
         self
+    }
+
+    /// Whether dropout drops anything.
+    pub(crate) fn drops(&self) -> bool {
+        self.dropout.is_some()
     }
 
     pub(crate) fn is_training(&self) -> bool {
@@ -76,6 +85,22 @@ impl<'a> Run<'a> {
             });
         }
         self.values[place].clone().expect("it was just set")
+    }
+
+    /// Multiplies `value` by ones: their gradient is that of each element times the element.
+    pub(crate) fn gate(&mut self, gate: usize, value: Value) -> Value {
+        if !self.is_training() {
+            return value;
+        }
+        let dims = value.dims();
+        let Some(ones) = Value::from_vec(vec![1.0; dims.iter().product()], &dims) else { return value };
+        let ones = ones.require_grad();
+        let Some(gated) = value.clone().times(ones.clone()) else { return value };
+        if self.gates.len() <= gate {
+            self.gates.resize(gate + 1, None);
+        }
+        self.gates[gate] = Some(ones);
+        gated
     }
 
     /// The weights as they were used, to ask for their gradients.
@@ -161,8 +186,8 @@ impl Frame<'_, '_> {
     pub(super) fn dropout(&mut self, ratio: f32, dims: &[usize]) -> Result<Value, Fault> {
         let kept = 1.0 / (1.0 - ratio);
         let len: usize = dims.iter().product();
-        let rng = &mut self.run.dropout;
-        let factors = (0..len).map(|_| if rng.random::<f32>() < ratio { 0.0 } else { kept }).collect();
+        let random = self.run.dropout.as_mut().ok_or_else(|| Fault("nothing is dropped in this run".to_owned()))?;
+        let factors = (0..len).map(|_| if random.random::<f32>() < ratio { 0.0 } else { kept }).collect();
         self.constant(factors, dims)
     }
 }

@@ -8,3 +8,4 @@ mod models;
 mod ops;
 mod shared;
 mod statistics;
+mod taylor;

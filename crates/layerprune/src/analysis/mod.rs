@@ -32,7 +32,7 @@ pub use bridge::Bridge;
 pub use channels::{Channel, ChannelCut, ChannelGroup, ChannelRow, ChannelTable, Channels, GroupRow, LayerChannels};
 pub use coupling::{Coupling, FilterAxis, Pin, ValueAxis};
 pub use dense::Features;
-pub use filters::{Filters, batch_norm_behind, filters_of, sums_of_filters};
+pub use filters::{FilterLayout, FilterSite};
 use flow::Flow;
 pub(crate) use naming::layer_name;
 pub use path::Next;

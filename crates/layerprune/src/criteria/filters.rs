@@ -1,12 +1,15 @@
 //! Importance of single filters.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Criterion, CriterionError};
-use crate::analysis::{Channel, ChannelGroup, Channels};
+use super::scoring::scores;
+use super::{CRITERIA, CriterionError, FilterRule, Layers, Scoring};
+use crate::analysis::{Channel, ChannelGroup, Channels, FilterSite, Units};
+use crate::evidence::{Evidence, Need};
 use crate::graph::Graph;
 use crate::onnx::ModelDigest;
-use crate::shapes::Shapes;
 
 /// Version of the JSON form of [`FilterScores`].
 const FILTER_SCORES_SCHEMA: u32 = 1;
@@ -42,11 +45,26 @@ impl FilterScores {
     /// # Errors
     /// Where the criterion scores no filters, gives one that is not finite, or leaves a group without any score.
     pub fn of(
-        criterion: &dyn Criterion,
+        scoring: &Scoring,
         graph: &Graph,
-        shapes: &Shapes,
+        units: &Units,
         channels: &Channels,
+        evidence: &Evidence,
     ) -> Result<Self, CriterionError> {
+        let by_filters = scoring.single().and_then(|criterion| Some((criterion, criterion.filters?)));
+        let Some((criterion, rule)) = by_filters else {
+            let known = CRITERIA.iter().filter(|criterion| criterion.filters.is_some());
+            let known = known.map(|criterion| format!("`{}`", criterion.id)).collect::<Vec<_>>().join(", ");
+            return Err(CriterionError::NoFilters { criterion: scoring.id(), known });
+        };
+        if let FilterRule::Statistic(statistic) = rule
+            && !evidence.filters.contains_key(&statistic)
+        {
+            let labels = Need::Filters(statistic).labels();
+            return Err(CriterionError::NoEvidence { criterion: criterion.id, labels });
+        }
+        let uses = graph.uses();
+        let layers = Layers { graph, uses: &uses, units, evidence };
         let mut rows: Vec<FilterRow> = Vec::new();
         let mut unscored = Vec::new();
         for group in &channels.groups {
@@ -54,9 +72,10 @@ impl FilterScores {
                 if rows.iter().any(|row| row.layer == *name) {
                     continue;
                 }
-                let Some(scores) = criterion.score_filters(graph, shapes, source)? else { continue };
+                let site = FilterSite::of_axis(graph, &units.shapes, &uses, *source);
+                let Some(scores) = site.and_then(|site| scores(rule, &layers, &site, None)) else { continue };
                 if scores.iter().any(|score| !score.is_finite()) {
-                    return Err(CriterionError::NotFinite { criterion: criterion.id(), unit: name.clone() });
+                    return Err(CriterionError::NotFinite { criterion: criterion.id, unit: name.clone() });
                 }
                 rows.push(FilterRow { layer: name.clone(), scores });
             }
@@ -65,13 +84,11 @@ impl FilterScores {
             }
         }
         let schema = FILTER_SCORES_SCHEMA;
-        let scores = Self { schema, model: channels.model.clone(), criterion: criterion.id().to_owned(), rows };
+        let scores = Self { schema, model: channels.model.clone(), criterion: criterion.id.to_owned(), rows };
         match (unscored.is_empty(), scores.rows.is_empty()) {
             (true, _) => Ok(scores),
-            (false, true) if criterion.id() == super::BatchNormScale.id() => {
-                Err(CriterionError::NoBatchNorm { criterion: criterion.id() })
-            }
-            (false, _) => Err(CriterionError::Unscored { criterion: criterion.id(), layers: unscored }),
+            (false, true) if criterion.batch_norm => Err(CriterionError::NoBatchNorm { criterion: criterion.id }),
+            (false, _) => Err(CriterionError::Unscored { criterion: criterion.id, layers: unscored }),
         }
     }
 
@@ -85,5 +102,14 @@ impl FilterScores {
             .flat_map(|(row, filters)| filters.iter().filter_map(|&filter| row.scores.get(filter).copied()))
             .collect();
         super::mean(&scores)
+    }
+
+    /// The filters that such scores are given to, for what has to be gathered on data first.
+    #[must_use]
+    pub fn sites(graph: &Graph, units: &Units, channels: &Channels) -> Vec<FilterSite> {
+        let uses = graph.uses();
+        let mut seen = BTreeSet::new();
+        let sources = channels.groups.iter().flat_map(|group| &group.sources).filter(|source| seen.insert(source.node));
+        sources.filter_map(|&source| FilterSite::of_axis(graph, &units.shapes, &uses, source)).collect()
     }
 }

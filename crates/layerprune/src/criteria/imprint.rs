@@ -1,9 +1,6 @@
-use super::{Criterion, CriterionError, ScoreRow, tapped_units};
-use crate::analysis::{FilterAxis, Units};
-use crate::evidence::{Evidence, TapCounts};
-use crate::graph::Graph;
+use super::{Criterion, CriterionError, LayerRule, Layers, ScoreRow, Scores, tapped_units};
+use crate::evidence::{Classified, Need};
 use crate::record::Proportion;
-use crate::shapes::Shapes;
 
 /// Accuracy gain of a classifier imprinted behind each layer.
 ///
@@ -17,51 +14,47 @@ use crate::shapes::Shapes;
 /// # Reference
 /// Elkerdawy et al., "To Filter Prune, or to Layer Prune, That Is The Question", ACCV 2020, section 3.2; imprinting:
 /// Qi et al., "Low-Shot Learning with Imprinted Weights", CVPR 2018.
-pub struct Imprint;
+pub static IMPRINT: Criterion = Criterion {
+    id: "imprint",
+    measures: "accuracy gained over the layer before, in percentage points",
+    filters: None,
+    layers: Some(LayerRule {
+        need: Some(Need::Imprint),
+        score: |layers| gains("imprint", layers, layers.evidence.imprint.as_ref()),
+    }),
+    batch_norm: false,
+};
 
-const ID: &str = "imprint";
-
-impl Criterion for Imprint {
-    fn id(&self) -> &'static str {
-        ID
+/// The gain of each tapped unit over the one before.
+pub(super) fn gains(
+    criterion: &'static str,
+    layers: &Layers<'_>,
+    counts: Option<&Classified>,
+) -> Result<Scores, CriterionError> {
+    let counts = counts.filter(|counts| counts.images > 0);
+    let counts = counts.ok_or(CriterionError::NoEvidence { criterion, labels: true })?;
+    let tapped: Vec<_> = tapped_units(layers.units).collect();
+    if tapped.len() != counts.taps.len() {
+        return Err(CriterionError::OtherTaps { criterion, expected: tapped.len(), found: counts.taps.len() });
     }
-
-    fn measures(&self) -> &'static str {
-        "accuracy gained over the layer before, in percentage points"
-    }
-
-    fn needs_imprint(&self) -> bool {
-        true
-    }
-
-    fn score(&self, _: &Graph, units: &Units, evidence: &Evidence) -> Result<Vec<ScoreRow>, CriterionError> {
-        let counts = evidence.imprint.as_ref().filter(|counts| counts.images > 0);
-        let counts = counts.ok_or(CriterionError::NoEvidence { criterion: ID })?;
-        let tapped: Vec<_> = tapped_units(units).collect();
-        if tapped.len() != counts.taps.len() {
-            return Err(CriterionError::OtherTaps { criterion: ID, expected: tapped.len(), found: counts.taps.len() });
-        }
-        let row = |(unit, tap): (&&crate::analysis::Unit, &TapCounts)| {
-            let (gain, half_width) = paired_difference(tap, counts.images);
-            ScoreRow {
-                unit: unit.name.clone(),
-                score: gain,
-                interval: Some([gain - half_width, gain + half_width]),
-                accuracy: Some(Proportion::of(tap.correct, counts.images)),
-            }
+    let rows = tapped.iter().zip(&counts.taps).map(|(&unit, tap)| {
+        let (gain, half_width) = paired_difference(tap.gained, tap.lost, counts.images);
+        let row = ScoreRow {
+            unit: unit.name.clone(),
+            score: gain,
+            interval: Some([gain - half_width, gain + half_width]),
+            accuracy: Some(Proportion::of(tap.correct, counts.images)),
         };
-        Ok(tapped.iter().zip(&counts.taps).map(row).collect())
-    }
-
-    fn score_filters(&self, _: &Graph, _: &Shapes, _: &FilterAxis) -> Result<Option<Vec<f64>>, CriterionError> {
-        Err(CriterionError::NoFilters { criterion: ID })
-    }
+        (unit, Ok(row))
+    });
+    Scores::collect(&layers.units.model, criterion, rows)
 }
 
-/// Gain over the tap before in percentage points, and half the width of its 95 % interval: the variance of a paired
-/// difference of proportions (McNemar), `((g + l) − (g − l)² / n) / n²`.
-fn paired_difference(tap: &TapCounts, images: u64) -> (f64, f64) {
-    let (gained, lost, images) = (tap.gained as f64, tap.lost as f64, images as f64);
+/// How many percentage points more are right where `gained` of `images` became so and `lost` did not stay so, and half the
+/// width of the 95 % interval: the variance of a paired difference of proportions (McNemar),
+/// `((g + l) − (g − l)² / n) / n²`.
+pub(super) fn paired_difference(gained: u64, lost: u64, images: u64) -> (f64, f64) {
+    let (gained, lost, images) = (gained as f64, lost as f64, images as f64);
     let difference = gained - lost;
     let variance = (gained + lost - difference * difference / images) / (images * images);
     (100.0 * difference / images, 100.0 * 1.959_964 * variance.max(0.0).sqrt())

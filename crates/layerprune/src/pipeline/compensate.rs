@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::observe::{Maps, Observe, Part, RecoveryError, up_to};
+use super::observe::{Observe, Part, RecoveryError, up_to};
 use super::patches::Places;
+use crate::batch::Maps;
 use crate::fit::{self, FitError, Linear, Moments};
 use crate::onnx::Model;
 use crate::stats::SplitMix;

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::observe::{Maps, Observe, Part, RecoveryError, up_to};
+use super::observe::{Observe, Part, RecoveryError, up_to};
+use crate::batch::Maps;
 use crate::fit::FitError;
 use crate::onnx::Model;
 use crate::surgery::Biased;

@@ -3,7 +3,7 @@
 use super::{BudgetError, BudgetStep, Calibrate, Keep, Measure, MeasureLatency, PortError, Recover, prune_to_latency};
 use crate::analysis::{UnitRow, Units};
 use crate::cost::Costs;
-use crate::criteria::{Criterion, CriterionError, Scores};
+use crate::criteria::{CriterionError, Scores, Scoring};
 use crate::onnx::Model;
 use crate::plan::{self, Constraints, Plan, PlanError};
 use crate::record::{
@@ -15,8 +15,8 @@ use crate::surgery::{self, SurgeryError};
 /// What is to be done with a model.
 #[derive(Clone)]
 pub struct Job {
-    /// Criteria to score by; the first one chooses.
-    pub criteria: Vec<&'static dyn Criterion>,
+    /// What to score by; the first one chooses.
+    pub criteria: Vec<Scoring>,
     /// How much is to go.
     pub target: Target,
     /// What may go.
@@ -79,7 +79,7 @@ pub fn run<P: Calibrate + Recover + Measure + MeasureLatency + Keep>(
     ports: &mut P,
     record: &mut Record,
 ) -> Result<Model, JobError> {
-    let first = *job.criteria.first().ok_or(JobError::NoCriterion)?;
+    let first = job.criteria.first().ok_or(JobError::NoCriterion)?;
     let units = Units::find(model, &job.shapes)?;
     record.layers = units.rows(&model.graph).units.iter().map(|row| layer_row(row, &job.constraints)).collect();
     record.baseline = Some(Baseline {
@@ -90,9 +90,9 @@ pub fn run<P: Calibrate + Recover + Measure + MeasureLatency + Keep>(
 
     let evidence = ports.evidence(model, &units).map_err(at("scoring"))?;
     let mut all = Vec::new();
-    for criterion in &job.criteria {
-        let scores = Scores::of(*criterion, &model.graph, &units, &evidence)?;
-        record.scores.push(score_table(*criterion, &scores));
+    for scoring in &job.criteria {
+        let scores = scoring.score(&model.graph, &units, &evidence)?;
+        record.scores.push(score_table(&scoring.measures(), &scores));
         all.push(scores);
     }
     keep(ports, record, None)?;
@@ -142,11 +142,11 @@ fn choose(
     units: &Units,
     job: &Job,
     scores: &Scores,
-    criterion: &dyn Criterion,
+    scoring: &Scoring,
     timer: &mut dyn MeasureLatency,
     record: &mut Record,
 ) -> Result<Plan, JobError> {
-    let mut summary = PlanSummary { criterion: criterion.id().to_owned(), ..PlanSummary::default() };
+    let mut summary = PlanSummary { criterion: scoring.id(), ..PlanSummary::default() };
     let plan = match &job.target {
         Target::Layers(count) => plan::lowest(units, scores, &job.constraints, *count)?,
         Target::Named(names) => {
@@ -163,7 +163,7 @@ fn choose(
                     latency_reduction_percent: step.latency.latency_reduction_percent,
                 });
             };
-            let found = prune_to_latency(model, units, criterion.id(), &ranking, *percent, timer, &mut collect);
+            let found = prune_to_latency(model, units, &scoring.id(), &ranking, *percent, timer, &mut collect);
             summary.target_reduction_percent = Some(*percent);
             summary.steps = steps;
             match found {
@@ -211,7 +211,7 @@ fn keep(ports: &mut dyn Keep, record: &Record, model: Option<&Model>) -> Result<
     ports.keep(record, model).map_err(at("keeping what was done so far"))
 }
 
-fn at(stage: &'static str) -> impl FnOnce(PortError) -> JobError {
+pub(super) fn at(stage: &'static str) -> impl FnOnce(PortError) -> JobError {
     move |source| JobError::Port { stage, source }
 }
 
@@ -228,7 +228,8 @@ fn file_of(model: &Model, shapes: &InputShapes) -> Result<ModelFile, JobError> {
 }
 
 /// A unit as the record keeps it; removable only in a way that the job allows.
-fn layer_row(unit: &UnitRow, constraints: &Constraints) -> LayerRow {
+#[must_use]
+pub fn layer_row(unit: &UnitRow, constraints: &Constraints) -> LayerRow {
     let kebab = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let protected = constraints.protected.contains(&unit.name);
     let way = unit.ways.iter().find(|way| constraints.ways.contains(way)).filter(|_| !protected);
@@ -245,18 +246,21 @@ fn layer_row(unit: &UnitRow, constraints: &Constraints) -> LayerRow {
     }
 }
 
-fn score_table(criterion: &dyn Criterion, scores: &Scores) -> ScoreTable {
+/// Scores as the record keeps them; `meaning` says what a higher one is.
+#[must_use]
+pub fn score_table(meaning: &str, scores: &Scores) -> ScoreTable {
     let ties = scores.ties();
     let row = |(row, &tied): (&crate::criteria::ScoreRow, &bool)| RecordedScore {
         layer: row.unit.clone(),
         score: row.score,
+        interval: row.interval,
         accuracy: row.accuracy.clone(),
         tied_with_next: tied,
         removed: false,
     };
     ScoreTable {
-        criterion: criterion.id().to_owned(),
-        meaning: criterion.measures().to_owned(),
+        criterion: scores.criterion.clone(),
+        meaning: meaning.to_owned(),
         rows: scores.rows.iter().zip(&ties).map(row).collect(),
     }
 }

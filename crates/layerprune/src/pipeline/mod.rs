@@ -4,7 +4,9 @@ mod bridge;
 mod budget;
 mod compensate;
 mod correct;
+mod iterative;
 mod job;
+mod leave_one_out;
 mod observe;
 mod patches;
 
@@ -19,8 +21,10 @@ pub use bridge::{BridgeFit, fit_bridges};
 pub use budget::{BudgetError, BudgetStep, prune_to_latency};
 pub use compensate::{Compensation, compensate};
 pub use correct::{Correction, correct_biases};
-pub use job::{Job, JobError, Target, run};
-pub use observe::{Maps, Observe, Part, RecoveryError, Visit};
+pub use iterative::{Iteration, prune_iteratively};
+pub use job::{Job, JobError, Target, layer_row, run, score_table};
+pub use leave_one_out::{Judge, leave_one_out};
+pub use observe::{Observe, Part, RecoveryError, Visit};
 
 /// A fault of whatever stands behind a port.
 pub type PortError = Box<dyn Error + Send + Sync>;

@@ -1,6 +1,7 @@
 //! The port through which recovery sees what models compute, and what can go wrong with it.
 
 use super::PortError;
+use crate::batch::Maps;
 use crate::fit::FitError;
 use crate::graph::ValueId;
 use crate::onnx::Model;
@@ -14,15 +15,6 @@ pub enum Part {
     Fitted,
     /// Those that only tell how well it fits.
     HeldOut,
-}
-
-/// Maps of some images, row-major: N, C and any number of spatial axes.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Maps<'a> {
-    /// The elements.
-    pub data: &'a [f32],
-    /// Size of each axis.
-    pub shape: &'a [usize],
 }
 
 /// What [`Observe::pairs`] hands over: the maps of the first model and of the second, of the same images.

@@ -1,6 +1,6 @@
 //! What a window sees at chosen places: patches as columns.
 
-use super::observe::Maps;
+use crate::batch::Maps;
 use crate::fit::FitError;
 use crate::ops::conv::Window;
 use crate::stats::SplitMix;

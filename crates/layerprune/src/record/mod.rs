@@ -1,6 +1,7 @@
 //! The serialisable record of a run: all that a report is made from. Plain data, no clock, no printing.
 
 mod accuracy;
+mod agreement;
 mod error;
 pub(crate) mod format;
 mod latency;
@@ -11,6 +12,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use accuracy::{Accuracy, Proportion};
+pub use agreement::Agreement;
 pub use error::RecordError;
 pub use latency::{
     Circumstances, EngineInfo, LatencyComparison, LatencyError, LatencyStats, Side, Timing, Verdict, Warning,
@@ -181,7 +183,10 @@ pub struct ScoreRow {
     /// Its importance score, higher is more important; NaN where it isn't finite.
     #[serde(deserialize_with = "null_as_nan")]
     pub score: f64,
-    /// Accuracy of a classifier imprinted on the layer's output.
+    /// 95 % interval of the score, where it was estimated from samples.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<[f64; 2]>,
+    /// Accuracy of a classifier on the layer's output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<Proportion>,
     /// Whether the score can't be told from that of the layer with the next higher score.

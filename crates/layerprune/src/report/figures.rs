@@ -28,7 +28,7 @@ fn depth(table: &ScoreTable) -> Option<Figure> {
     let last = points.last()?;
     let figure = Figure {
         title: format!("Accuracy along the depth ({})", table.criterion),
-        caption: "Top-1 of a classifier imprinted on each layer's output, with its 95 % interval. A layer after which \
+        caption: "Top-1 of a classifier on each layer's output, with its 95 % interval. A layer after which \
                   the curve doesn't rise adds little; a rise smaller than the intervals can't be told from none. \
                   The scale need not begin at zero."
             .to_owned(),
@@ -74,7 +74,11 @@ pub(super) fn scores(record: &Record) -> Vec<Figure> {
 fn bars(table: &ScoreTable) -> Option<Figure> {
     const ROW: i32 = 20;
     let rows = ranked(&table.rows);
-    let (low, high) = range(rows.iter().map(|row| row.score))?;
+    let ends = rows
+        .iter()
+        .flat_map(|row| [Some(row.score), row.interval.map(|[low, _]| low), row.interval.map(|[_, high]| high)]);
+    let (low, high) = range(ends.flatten())?;
+    let last = rows.iter().rfind(|row| row.score.is_finite())?;
     let names: Vec<String> = rows.iter().map(|row| elided(&row.layer, NAME)).collect();
     let left = 12 + names.iter().map(|name| width(name)).max().unwrap_or(0);
     let right = WIDTH - 200;
@@ -85,17 +89,18 @@ fn bars(table: &ScoreTable) -> Option<Figure> {
         title: format!("Scores ({})", table.criterion),
         caption: match ties {
             true => "Least important first. ≈ marks a layer whose score can't be told from that of the next one down: \
-                     their order is chance."
+                     their order is chance. A thin line is the 95 % interval of a score that was estimated from samples."
                 .to_owned(),
-            false => "Least important first.".to_owned(),
+            false => "Least important first. A thin line is the 95 % interval of a score that was estimated from samples."
+                .to_owned(),
         },
         description: format!(
             "Bar chart of {}: from {} for {} to {} for {}. {}",
             counted(rows.len() as u64, "score", "scores"),
-            significant(low, 3),
+            significant(rows.first()?.score, 3),
             rows.first()?.layer,
-            significant(high, 3),
-            rows.iter().rfind(|row| row.score.is_finite())?.layer,
+            significant(last.score, 3),
+            last.layer,
             removed_names(rows.iter().copied()),
         ),
         width: WIDTH,
@@ -121,6 +126,9 @@ fn bars(table: &ScoreTable) -> Option<Figure> {
                 match row.removed {
                     true => canvas.hollow((from, y - 6), (to, y + 6), REMOVED)?,
                     false => canvas.filled((from, y - 6), (to, y + 6), KEPT)?,
+                }
+                if let Some([low, high]) = row.interval {
+                    canvas.line(&[(x.at(low), y), (x.at(high), y)], TEXT, 1)?;
                 }
             }
         }

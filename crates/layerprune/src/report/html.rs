@@ -1,7 +1,8 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::heat_map::heat_map;
 use super::plot::{Figure, dark_rules};
-use super::{figures, headline, ranked, removability, warnings};
+use super::{figures, headline, ranked, removability, score, warnings};
 use crate::record::format::{grouped, plain, proportion, shape, significant};
 use crate::record::{Accuracy, LatencyComparison, Record, ScoreTable};
 
@@ -88,6 +89,7 @@ fn summary(record: &Record) -> Markup {
 
 fn figures_part(record: &Record) -> Markup {
     let mut all = figures::depths(record);
+    all.extend(heat_map(record));
     all.extend(figures::latency(record));
     all.extend(figures::accuracy(record));
     all.extend(figures::steps(record));
@@ -244,14 +246,14 @@ fn scores_part(scores: &ScoreTable) -> Markup {
             (table(&caption, html! {
                 tr {
                     th scope="col" { "layer" } th.n scope="col" { "score" }
-                    @if accuracies { th.n scope="col" { "proxy accuracy" } }
+                    @if accuracies { th.n scope="col" { "accuracy behind it" } }
                     th scope="col" { "tie" } th scope="col" { "plan" }
                 }
             }, html! {
                 @for row in ranked(&scores.rows) {
                     tr.removed[row.removed] {
                         th.name scope="row" { (row.layer) }
-                        td.n { (significant(row.score, 4)) }
+                        td.n { (score(row)) }
                         @if accuracies { td.n { (absent(row.accuracy.as_ref().map(proportion).as_deref())) } }
                         td { @if row.tied_with_next { "can't be told from the next" } }
                         td { @if row.removed { "removed" } }
@@ -382,7 +384,7 @@ mod tests {
     fn every_figure_says_what_it_shows_and_every_table_has_a_caption() {
         let page = html(&samples::realistic());
         assert_eq!(page.matches("<svg").count(), page.matches("role=\"img\" aria-label=\"").count());
-        assert_eq!(page.matches("<svg").count(), 7);
+        assert_eq!(page.matches("<svg").count(), 8);
         assert_eq!(page.matches("<table>").count(), page.matches("<caption>").count());
     }
 }

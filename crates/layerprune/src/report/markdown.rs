@@ -1,6 +1,6 @@
-use super::{headline, ranked, removability, warnings};
-use crate::record::Record;
+use super::{headline, ranked, removability, score, warnings};
 use crate::record::format::{grouped, milliseconds, plain, proportion, significant, threads};
+use crate::record::{Agreement, Record};
 
 /// The record as GitHub-flavoured Markdown: headline, warnings, summary, then the tables behind it.
 #[must_use]
@@ -16,6 +16,7 @@ pub fn markdown(record: &Record) -> String {
         ("Latency", latency(record)),
         ("Layers", layers(record)),
         ("Scores", scores(record)),
+        ("Agreement of the criteria", agreement(record)),
         ("Training", training(record)),
         ("Circumstances", circumstances(record)),
     ];
@@ -135,13 +136,13 @@ fn scores(record: &Record) -> String {
         let rows = ranked(&scores.rows).into_iter().map(|row| {
             [
                 code(&row.layer),
-                significant(row.score, 4),
+                score(row),
                 row.accuracy.as_ref().map_or_else(String::new, proportion),
                 if row.tied_with_next { "can't be told from the next".to_owned() } else { String::new() },
                 if row.removed { "removed".to_owned() } else { String::new() },
             ]
         });
-        let header = [("layer", Left), ("score", Right), ("proxy accuracy", Right), ("tie", Left), ("", Left)];
+        let header = [("layer", Left), ("score", Right), ("accuracy behind it", Right), ("tie", Left), ("", Left)];
         if !text.is_empty() {
             text.push('\n');
         }
@@ -150,6 +151,19 @@ fn scores(record: &Record) -> String {
             text.push_str(&format!("{}. ", escaped(&scores.meaning)));
         }
         text.push_str(&format!("Least important first.\n\n{}", table(header, rows)));
+    }
+    text
+}
+
+fn agreement(record: &Record) -> String {
+    let Some(agreement) = Agreement::of(&record.scores) else { return String::new() };
+    let count = agreement.criteria.len();
+    let numbers = (1..=count).map(|number| format!("[{number}]"));
+    let mut text = "Kendall's τ between each two, over the layers that both score.\n\n".to_owned();
+    text.push_str(&format!("| | {} |\n|---|{}\n", numbers.collect::<Vec<_>>().join(" | "), "---:|".repeat(count)));
+    for ((name, taus), number) in agreement.criteria.iter().zip(&agreement.tau).zip(1..) {
+        let taus = taus.iter().map(|tau| tau.map_or_else(String::new, |tau| plain(tau, 2)));
+        text.push_str(&format!("| [{number}] {} | {} |\n", escaped(name), taus.collect::<Vec<_>>().join(" | ")));
     }
     text
 }

@@ -5,6 +5,7 @@
 mod csv;
 mod figures;
 mod headline;
+mod heat_map;
 mod html;
 mod markdown;
 mod plot;
@@ -14,6 +15,7 @@ pub use headline::headline;
 pub use html::html;
 pub use markdown::markdown;
 
+use crate::record::format::significant;
 use crate::record::{LayerRow, Record, ScoreRow};
 
 /// `removable: bypass`, `no: it changes the resolution`: whether and how a layer can go, or why not.
@@ -24,6 +26,14 @@ fn removability(layer: &LayerRow) -> (String, Option<&str>) {
         None => "no".to_owned(),
     };
     (verdict, layer.reason.as_deref())
+}
+
+/// `0.25 ± 0.1`: a score, and half the width of its interval where it has one.
+fn score(row: &ScoreRow) -> String {
+    match row.interval {
+        Some([low, high]) => format!("{} ± {}", significant(row.score, 4), significant((high - low) / 2.0, 2)),
+        None => significant(row.score, 4),
+    }
 }
 
 /// Rows from the least to the most important, scores that aren't finite last; equal ones stay in the model's order.

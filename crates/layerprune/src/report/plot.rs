@@ -158,6 +158,11 @@ impl Canvas<'_> {
         self.root.draw(&Rectangle::new([(left, corner.1), (right, opposite.1)], ink.light.filled()))
     }
 
+    /// As [`Canvas::filled`], let through by all but `share` of it.
+    pub(super) fn shaded(&self, corner: (i32, i32), opposite: (i32, i32), ink: Ink, share: f64) -> Drawn {
+        self.root.draw(&Rectangle::new([corner, opposite], ink.light.mix(share).filled()))
+    }
+
     pub(super) fn hollow(&self, corner: (i32, i32), opposite: (i32, i32), ink: Ink) -> Drawn {
         let [(x0, y0), (x1, y1)] = [corner, opposite];
         self.line(&[(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)], ink, 2)

@@ -78,6 +78,7 @@ pub(super) fn small() -> Record {
         accuracy: Some(proportion(accuracy, 2.5)),
         tied_with_next: removed,
         removed,
+        ..ScoreRow::default()
     };
     Record {
         tool: Tool { name: "layerprune".to_owned(), version: "0.1.0".to_owned() },
@@ -137,6 +138,10 @@ pub(super) fn realistic() -> Record {
         accuracy: Some(proportion(accuracies[index], 1.3)),
         tied_with_next: index % 3 == 0,
         removed: gone(index),
+        interval: (index % 2 == 0).then(|| {
+            [accuracies[index] - 1.0, accuracies[index] + 1.5]
+                .map(|end| end - if index == 0 { 0.0 } else { accuracies[index - 1] })
+        }),
     });
     let norms = (0..DEPTH).map(|index| ScoreRow {
         layer: name(index),

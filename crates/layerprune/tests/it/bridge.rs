@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use layerprune::analysis::{Units, Way};
+use layerprune::batch::Maps;
 use layerprune::fit::FitError;
 use layerprune::graph::tensor;
 use layerprune::onnx::Model;
-use layerprune::pipeline::{BridgeFit, Maps, Observe, Part, PortError, Visit, fit_bridges};
+use layerprune::pipeline::{BridgeFit, Observe, Part, PortError, Visit, fit_bridges};
 use layerprune::plan::{self, Constraints, Plan, PlannedRemoval};
 use layerprune::stats::SplitMix;
 use layerprune::surgery::{self, Bridged, Folded};

@@ -1,7 +1,7 @@
 //! Channel groups, dead channels and filters: nets whose right answer is known.
 
 use layerprune::analysis::{Channels, Units};
-use layerprune::criteria::{BatchNormScale, FilterScores, Imprint, WeightNorm};
+use layerprune::criteria::{BATCH_NORM_SCALE, Criterion, CriterionError, FilterScores, IMPRINT, WEIGHT_NORM};
 use layerprune::graph::tensor;
 use layerprune::onnx::Model;
 use layerprune::plan::{self, ChannelConstraints, Plan, PlanError, Scope};
@@ -55,6 +55,15 @@ fn without_dead(model: &Model, shape: &[usize]) -> (Model, Plan) {
 
 fn dims(model: &Model, name: &str) -> Vec<i64> {
     model.graph.initializer(model.graph.value_named(name).unwrap()).unwrap().dims.clone()
+}
+
+fn filter_scores(
+    criterion: &'static Criterion,
+    model: &Model,
+    units: &Units,
+    channels: &Channels,
+) -> Result<FilterScores, CriterionError> {
+    FilterScores::of(&criterion.into(), &model.graph, units, channels, &Default::default())
 }
 
 #[test]
@@ -310,7 +319,7 @@ fn residual_trunks_are_one_group_and_padded_shortcuts_make_one_for_each_part() {
 
 fn planned(model: &Model, constraints: &ChannelConstraints, scope: Scope, percent: f64) -> Result<Plan, PlanError> {
     let (units, channels) = found(model);
-    let scores = FilterScores::of(&WeightNorm, &model.graph, &units.shapes, &channels).unwrap();
+    let scores = filter_scores(&WEIGHT_NORM, &model, &units, &channels).unwrap();
     plan::lowest_filters(&model.graph, &units, &channels, &scores, constraints, scope, percent)
 }
 
@@ -361,7 +370,7 @@ fn filters_of_grouped_transposed_convolutions_are_those_of_their_group() {
     net.output(&y);
     let model = net.build();
     let (units, channels) = found(&model);
-    let scores = FilterScores::of(&WeightNorm, &model.graph, &units.shapes, &channels).unwrap();
+    let scores = filter_scores(&WEIGHT_NORM, &model, &units, &channels).unwrap();
     assert_eq!(scores.rows[0].scores, [10.0, 20.0, 74.0, 100.0]);
 }
 
@@ -369,12 +378,14 @@ fn filters_of_grouped_transposed_convolutions_are_those_of_their_group() {
 fn criteria_that_cannot_score_filters_say_so() {
     let model = vgg(1, 8, &[4, 4], 3);
     let (units, channels) = found(&model);
-    let error = FilterScores::of(&Imprint, &model.graph, &units.shapes, &channels).unwrap_err();
+    let error = filter_scores(&IMPRINT, &model, &units, &channels).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "criterion `imprint` scores layers, not filters; `weight-norm` and `batch-norm-scale` score filters"
+        "criterion `imprint` scores layers, not filters; `weight-norm`, `weight-norm-l1`, `weight-norm-l2`, \
+         `batch-norm-scale`, `taylor-weight`, `taylor-gate`, `taylor-batch-norm`, `feature-maps`, `hrank`, `apoz`, \
+         `mean-activation`, `fpgm`, `lamp`, `random` score filters"
     );
-    assert!(FilterScores::of(&BatchNormScale, &model.graph, &units.shapes, &channels).is_ok());
+    assert!(filter_scores(&BATCH_NORM_SCALE, &model, &units, &channels).is_ok());
     let mut net = Builder::new(1);
     let x = net.input("x", &[3, 6, 6]);
     let a = conv(&mut net, "a", &x, [4, 3, 1, 1], &[], 1);
@@ -382,7 +393,7 @@ fn criteria_that_cannot_score_filters_say_so() {
     net.output(&y);
     let folded = net.build();
     let (units, channels) = found(&folded);
-    let error = FilterScores::of(&BatchNormScale, &folded.graph, &units.shapes, &channels).unwrap_err();
+    let error = filter_scores(&BATCH_NORM_SCALE, &folded, &units, &channels).unwrap_err();
     assert!(error.to_string().contains("folded into the convolutions"), "{error}");
 }
 

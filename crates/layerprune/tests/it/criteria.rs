@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 
 use half::f16;
 use layerprune::analysis::Units;
-use layerprune::criteria::{BatchNormScale, Criterion, CriterionError, Imprint, ScoreRow, Scores, WeightNorm};
-use layerprune::evidence::{ClassSums, Evidence, ImprintCounts, TapCounts};
+use layerprune::criteria::{
+    BATCH_NORM_SCALE, CRITERIA, Criterion, CriterionError, FPGM, IMPRINT, LAMP, Normalize, RANDOM, ScoreRow, Scores,
+    Scoring, WEIGHT_NORM, WEIGHT_NORM_L1, WEIGHT_NORM_L2,
+};
+use layerprune::evidence::{ClassSums, Classified, Evidence, TapCounts};
 use layerprune::graph::tensor;
 use layerprune::onnx::Model;
 use layerprune::proto::TensorProto;
@@ -28,8 +31,8 @@ fn units(model: &Model) -> Units {
     Units::find(model, &Default::default()).unwrap()
 }
 
-fn score(criterion: &dyn Criterion, model: &Model) -> Result<Scores, CriterionError> {
-    Scores::of(criterion, &model.graph, &units(model), &Evidence::default())
+fn score(criterion: &'static Criterion, model: &Model) -> Result<Scores, CriterionError> {
+    Scoring::from(criterion).score(&model.graph, &units(model), &Evidence::default())
 }
 
 fn close(found: f64, expected: f64, what: &str) {
@@ -37,12 +40,12 @@ fn close(found: f64, expected: f64, what: &str) {
 }
 
 #[test]
-fn weight_norm_and_batch_norm_scale_agree_with_numpy() {
+fn criteria_of_weights_agree_with_numpy() {
     let model = Model::read(golden("criteria_net.onnx")).unwrap();
     let golden: BTreeMap<String, BTreeMap<String, f64>> = json("criteria.json");
-    for criterion in [&WeightNorm as &dyn Criterion, &BatchNormScale] {
+    for criterion in [&WEIGHT_NORM, &WEIGHT_NORM_L1, &WEIGHT_NORM_L2, &BATCH_NORM_SCALE, &FPGM, &LAMP] {
         let scores = score(criterion, &model).unwrap();
-        let expected = &golden[criterion.id()];
+        let expected = &golden[criterion.id];
         let names: Vec<&str> = scores.rows.iter().map(|row| row.unit.as_str()).collect();
         assert_eq!(
             names,
@@ -50,10 +53,94 @@ fn weight_norm_and_batch_norm_scale_agree_with_numpy() {
             "the stem and the classifier have no score"
         );
         for row in &scores.rows {
-            close(row.score, expected[&row.unit], &format!("{} of {}", criterion.id(), row.unit));
+            close(row.score, expected[&row.unit], &format!("{} of {}", criterion.id, row.unit));
             assert_eq!((row.interval, row.accuracy.clone()), (None, None));
         }
     }
+}
+
+#[test]
+fn scores_are_normalized_as_asked_for() {
+    let model = Model::read(golden("criteria_net.onnx")).unwrap();
+    let golden: BTreeMap<String, BTreeMap<String, f64>> = json("criteria.json");
+    let by = |normalize| {
+        let scoring = Scoring::parse("weight-norm", normalize).unwrap();
+        scoring.score(&model.graph, &units(&model), &Evidence::default()).unwrap()
+    };
+    for (name, normalize) in [("per-param", Normalize::PerParam), ("max", Normalize::Max)] {
+        let scores = by(normalize);
+        assert_eq!(scores.normalize, normalize);
+        for row in &scores.rows {
+            close(row.score, golden[&format!("weight-norm {name}")][&row.unit], &format!("{name} of {}", row.unit));
+        }
+    }
+    let ranked = by(Normalize::Rank);
+    assert!(ranked.rows.iter().all(|row| (0.0..=1.0).contains(&row.score)), "{:?}", ranked.rows);
+    // 19 filters are ranked from 0 to 1: 4 + 2 + 2 of blocks, 5 and 6 of layers; the mean of all ranks is one half.
+    let filters = [4.0, 2.0, 5.0, 6.0];
+    let of_bottleneck = 2.0;
+    let sum: f64 = ranked.rows.iter().zip(filters).map(|(row, filters)| row.score * filters).sum();
+    let sum = sum + ranked.rows[1].score * of_bottleneck;
+    close(sum / 19.0, 0.5, "mean rank");
+}
+
+#[test]
+fn an_ensemble_sums_ranks_and_leaves_out_what_one_member_does_not_score() {
+    let model = blocks(true);
+    let of = |text: &str| {
+        let scoring = Scoring::parse(text, Normalize::None).unwrap();
+        scoring.score(&model.graph, &units(&model), &Evidence { seed: 3, ..Evidence::default() }).unwrap()
+    };
+    let both = of("weight-norm+random");
+    assert_eq!(both.criterion, "weight-norm+random");
+    let ranks = [of("weight-norm").ranks(), of("random").ranks()];
+    let sums: Vec<f64> = (0..2).map(|row| (ranks[0][row] + ranks[1][row]) as f64).collect();
+    assert_eq!(both.rows.iter().map(|row| row.score).collect::<Vec<_>>(), sums);
+    let partial = of("weight-norm+batch-norm-scale");
+    assert_eq!(partial.rows.len(), 1);
+    assert_eq!(partial.unscored[0].unit, "two");
+    assert_eq!(partial.unscored[0].reason, "`batch-norm-scale` gives it no score");
+    let published = Scoring::parse("ensemble", Normalize::None).unwrap();
+    assert_eq!(published.id(), "taylor-weight+weight-norm+feature-maps+taylor-gate+batch-norm-scale");
+}
+
+#[test]
+fn random_scores_follow_the_seed() {
+    let model = resnet(0, [3, 8, 8], 1, &[4, 8], 3, 4);
+    let by = |seed| {
+        let evidence = Evidence { seed, ..Evidence::default() };
+        Scoring::from(&RANDOM).score(&model.graph, &units(&model), &evidence).unwrap().rows
+    };
+    assert_eq!(by(1), by(1));
+    assert_ne!(by(1), by(2));
+    assert!(by(1).iter().all(|row| (0.0..1.0).contains(&row.score)));
+}
+
+/// On equal filters every ranking of filters is a tie, and the geometric median is any of them.
+#[test]
+fn equal_filters_have_equal_scores() {
+    let mut net = Builder::new(1);
+    let x = net.input("x", &[2, 4, 4]);
+    let filter = [1.0, -2.0];
+    let weight = net.tensor("a.weight", tensor::from_f32(&[3, 2, 1, 1], &[filter, filter, filter].concat()));
+    let y = net.node("Conv", "/a/Conv", &[&x, &weight], vec![]);
+    let y = net.conv("/b/Conv", &y, [3, 2], 1, 1, 1);
+    net.output(&y);
+    let model = net.build();
+    let of = |criterion| score(criterion, &model).unwrap().rows[0].score;
+    assert_eq!(of(&FPGM), 0.0);
+    assert_eq!(of(&WEIGHT_NORM), 5.0);
+    assert_eq!(of(&WEIGHT_NORM_L1), 3.0);
+    close(of(&LAMP), 1.0 / 3.0, "three equal filters share");
+}
+
+#[test]
+fn names_of_criteria_are_unique_and_plain() {
+    let names: Vec<&str> = CRITERIA.iter().map(|criterion| criterion.id).collect();
+    let unique: std::collections::BTreeSet<_> = names.iter().collect();
+    assert_eq!(unique.len(), names.len());
+    assert!(names.iter().all(|name| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')));
+    assert!(CRITERIA.iter().all(|criterion| criterion.filters.is_some() || criterion.layers.is_some()));
 }
 
 /// `model` with every floating-point tensor changed.
@@ -87,7 +174,7 @@ fn half_precision_weights_score_as_the_numbers_they_hold() {
             new
         })
     };
-    for criterion in [&WeightNorm as &dyn Criterion, &BatchNormScale] {
+    for criterion in [&WEIGHT_NORM, &BATCH_NORM_SCALE] {
         let expected = score(criterion, &rounded).unwrap().rows;
         assert_ne!(expected, score(criterion, &model).unwrap().rows, "rounding shows");
         assert_eq!(score(criterion, &half(false)).unwrap().rows, expected);
@@ -116,14 +203,14 @@ fn blocks(batch_norm: bool) -> Model {
 #[test]
 fn batch_norm_scale_refuses_a_model_whose_batch_norms_are_folded() {
     assert_eq!(
-        score(&BatchNormScale, &blocks(false)).unwrap_err().to_string(),
+        score(&BATCH_NORM_SCALE, &blocks(false)).unwrap_err().to_string(),
         "criterion `batch-norm-scale` needs a batch norm behind the weights of a layer, and no layer has one: \
          they were probably folded into the convolutions when the model was exported"
     );
     let names = |scores: Scores| scores.rows.into_iter().map(|row| row.unit).collect::<Vec<_>>();
-    assert_eq!(names(score(&WeightNorm, &blocks(false)).unwrap()), ["one", "two"]);
+    assert_eq!(names(score(&WEIGHT_NORM, &blocks(false)).unwrap()), ["one", "two"]);
     // A layer without one among others has no score.
-    assert_eq!(names(score(&BatchNormScale, &blocks(true)).unwrap()), ["one"]);
+    assert_eq!(names(score(&BATCH_NORM_SCALE, &blocks(true)).unwrap()), ["one"]);
 }
 
 #[test]
@@ -135,8 +222,8 @@ fn weights_that_are_no_numbers_have_no_score() {
     data[0] = f32::NAN;
     model.graph.set_initializer(weight, tensor::with_f32(&old, &tensor::shape(&old).unwrap(), &data).unwrap());
     assert_eq!(
-        score(&WeightNorm, &model).unwrap_err().to_string(),
-        "criterion `weight-norm` gives `layer1.0` a score that is not finite: its weights hold NaN or infinity"
+        score(&WEIGHT_NORM, &model).unwrap_err().to_string(),
+        "criterion `weight-norm` gives `layer1.0` a score that is not finite: its weights, or what they compute, hold NaN or infinity"
     );
 }
 
@@ -221,8 +308,8 @@ fn imprinted_classifiers_get_right_what_those_of_torch_do() {
     }
 
     let model = resnet(0, [3, 8, 8], 1, &[4], 3, 4);
-    let evidence = Evidence { imprint: Some(counts) };
-    let scores = Scores::of(&Imprint, &model.graph, &units(&model), &evidence).unwrap();
+    let evidence = Evidence { imprint: Some(counts), ..Evidence::default() };
+    let scores = Scoring::from(&IMPRINT).score(&model.graph, &units(&model), &evidence).unwrap();
     assert_eq!(scores.rows.len(), 3);
     assert!(scores.rows[2].score < 0.0, "the golden has a tap that loses accuracy");
     for (row, expected) in scores.rows.iter().zip(&golden.taps) {
@@ -290,13 +377,15 @@ fn features_that_are_no_numbers_are_an_error_in_both_passes() {
 #[test]
 fn imprinting_without_images_or_at_other_taps_is_refused() {
     let model = resnet(0, [3, 8, 8], 1, &[4], 3, 4);
-    let with =
-        |imprint| Scores::of(&Imprint, &model.graph, &units(&model), &Evidence { imprint }).unwrap_err().to_string();
+    let with = |imprint| {
+        let evidence = Evidence { imprint, ..Evidence::default() };
+        Scoring::from(&IMPRINT).score(&model.graph, &units(&model), &evidence).unwrap_err().to_string()
+    };
     let no_images = "criterion `imprint` needs labelled images";
     assert_eq!(with(None), no_images);
-    assert_eq!(with(Some(ImprintCounts { images: 0, taps: vec![TapCounts::default(); 3] })), no_images);
+    assert_eq!(with(Some(Classified { images: 0, taps: vec![TapCounts::default(); 3] })), no_images);
     assert_eq!(
-        with(Some(ImprintCounts { images: 1, taps: vec![TapCounts::default(); 2] })),
+        with(Some(Classified { images: 1, taps: vec![TapCounts::default(); 2] })),
         "criterion `imprint` needs evidence of 3 taps, 2 were given"
     );
 }
@@ -310,7 +399,8 @@ fn scores(rows: &[(f64, Option<[f64; 2]>)]) -> Scores {
         accuracy: None,
     };
     let rows = rows.iter().enumerate().map(row).collect();
-    Scores { schema: 1, model: model.digest(), criterion: "test".to_owned(), rows }
+    let (model, criterion) = (model.digest(), "test".to_owned());
+    Scores { schema: 1, model, criterion, normalize: Normalize::None, rows, unscored: Vec::new() }
 }
 
 #[test]
@@ -325,7 +415,7 @@ fn a_score_is_tied_with_the_next_higher_one_where_their_intervals_overlap() {
 #[test]
 fn scores_survive_json() {
     let model = Model::read(golden("criteria_net.onnx")).unwrap();
-    let plain = score(&WeightNorm, &model).unwrap();
+    let plain = score(&WEIGHT_NORM, &model).unwrap();
     let text = serde_json::to_string(&plain).unwrap();
     assert!(!text.contains("interval"), "{text}");
     assert_eq!(serde_json::from_str::<Scores>(&text).unwrap(), plain);

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use layerprune::analysis::Units;
-use layerprune::criteria::{BatchNormScale, Scores, WeightNorm};
+use layerprune::criteria::{CRITERIA, Scoring};
 use layerprune::evidence::Evidence;
 use layerprune::graph::tensor;
 use layerprune::onnx::{Model, OnnxError};
@@ -103,8 +103,8 @@ fn go_through(bytes: &[u8]) -> bool {
     let written = model.to_bytes();
     assert!(Model::from_bytes(&written).unwrap().to_bytes() == written, "it reads back as something else");
     if let Ok(units) = Units::find(&model, &Default::default()) {
-        for criterion in [&WeightNorm as &dyn layerprune::criteria::Criterion, &BatchNormScale] {
-            if let Ok(scores) = Scores::of(criterion, &model.graph, &units, &Evidence::default()) {
+        for scoring in CRITERIA.iter().map(|&criterion| Scoring::from(criterion)) {
+            if let Ok(scores) = scoring.score(&model.graph, &units, &Evidence::default()) {
                 assert!(scores.rows.iter().all(|row| row.score.is_finite()));
             }
         }

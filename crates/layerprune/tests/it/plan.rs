@@ -19,7 +19,14 @@ fn net() -> (Model, Units) {
 fn scores(units: &Units, rows: &[(&str, f64)]) -> Scores {
     let row = |&(unit, score): &(&str, f64)| ScoreRow { unit: unit.to_owned(), score, interval: None, accuracy: None };
     let rows = rows.iter().map(row).collect();
-    Scores { schema: 1, model: units.model.clone(), criterion: "test".to_owned(), rows }
+    Scores {
+        schema: 1,
+        model: units.model.clone(),
+        criterion: "test".to_owned(),
+        normalize: Default::default(),
+        rows,
+        unscored: Vec::new(),
+    }
 }
 
 const ALL: [(&str, f64); 6] = [

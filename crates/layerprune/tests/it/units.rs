@@ -180,13 +180,13 @@ fn resnet56_has_27_blocks_of_which_the_two_down_sampling_ones_cannot_be_bypassed
 
 #[test]
 fn a_block_or_layer_without_effect_goes_and_leaves_the_outputs_as_they_were() {
-    use layerprune::criteria::{Scores, WeightNorm};
+    use layerprune::criteria::{Scoring, WEIGHT_NORM};
     let Some(folder) = shared("a_block_or_layer_without_effect_goes") else { return };
     for (case, name) in [("c31", "n15_Add"), ("c32", "n3_Conv")] {
         let read = |kind: &str| Model::read(folder.join("cases").join(format!("{case}.{kind}.onnx"))).unwrap();
         let model = read("full");
         let units = Units::find(&model, &Default::default()).unwrap();
-        let scores = Scores::of(&WeightNorm, &model.graph, &units, &Default::default()).unwrap();
+        let scores = Scoring::from(&WEIGHT_NORM).score(&model.graph, &units, &Default::default()).unwrap();
         let limits = layerprune::plan::Constraints::bypass_only();
         let plan = layerprune::plan::lowest(&units, &scores, &limits, 1).unwrap();
         assert_eq!(plan.removed[0].unit, name);

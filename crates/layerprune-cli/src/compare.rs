@@ -1,0 +1,142 @@
+//! Criteria side by side.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use layerprune::analysis::Units;
+use layerprune::criteria::{self, Scores, Scoring};
+use layerprune::evidence::{Evidence, Need};
+use layerprune::record::Agreement;
+use serde::Serialize;
+
+use crate::output::{Align, table};
+use crate::scoring::Gather;
+use crate::{interrupt, progress};
+
+/// What `score --compare --format json` prints.
+#[derive(Serialize)]
+pub(crate) struct Outcome {
+    pub(crate) scores: Vec<Scores>,
+    pub(crate) agreement: Option<Agreement>,
+    pub(crate) refused: Vec<Refused>,
+}
+
+/// A criterion that cannot be computed here.
+#[derive(Serialize)]
+pub(crate) struct Refused {
+    pub(crate) criterion: String,
+    pub(crate) reason: String,
+}
+
+/// What could be computed, and why the rest could not.
+pub(crate) struct Compared {
+    pub(crate) scores: Vec<Scores>,
+    pub(crate) refused: Vec<Refused>,
+}
+
+/// Scores by all of `all` that can be computed; evidence is shared, and what one kind of it cannot be had for does not stop
+/// the others.
+pub(crate) fn compare(gather: Gather<'_>, all: &[Scoring]) -> Result<Compared> {
+    let graph = &gather.model.graph;
+    let mut refused: Vec<Option<String>> =
+        all.iter().map(|scoring| scoring.check(graph, gather.units).err().map(|error| error.to_string())).collect();
+    let mut evidence = Evidence { seed: gather.global.seed(), ..Evidence::default() };
+    let sites = criteria::sites(graph, gather.units);
+    let kinds: [fn(&Need) -> bool; 3] = [
+        |need| !matches!(need, Need::Removals) && !is_gradient(need),
+        is_gradient,
+        |need| matches!(need, Need::Removals),
+    ];
+    for kind in kinds {
+        let open = all.iter().zip(&refused).filter(|(_, refused)| refused.is_none());
+        let needs: BTreeSet<Need> = open.flat_map(|(scoring, _)| scoring.needs()).filter(|need| kind(need)).collect();
+        match gather.evidence(&needs, &sites) {
+            Ok(found) => merge(&mut evidence, found),
+            Err(error) if interrupt::asked() => return Err(error),
+            Err(error) => {
+                for (scoring, refused) in all.iter().zip(&mut refused) {
+                    if refused.is_none() && scoring.needs().iter().any(kind) {
+                        *refused = Some(chain(&error));
+                    }
+                }
+            }
+        }
+    }
+    let mut compared = Compared { scores: Vec::new(), refused: Vec::new() };
+    for (scoring, refused) in all.iter().zip(refused) {
+        let found = match refused {
+            Some(reason) => Err(reason),
+            None => scoring.score(graph, gather.units, &evidence).map_err(|error| error.to_string()),
+        };
+        match found {
+            Ok(scores) => compared.scores.push(scores),
+            Err(reason) => compared.refused.push(Refused { criterion: scoring.id(), reason }),
+        }
+    }
+    for Refused { criterion, reason } in &compared.refused {
+        progress::note(gather.global, &format!("`{criterion}` is left out: {reason}"));
+    }
+    Ok(compared)
+}
+
+fn is_gradient(need: &Need) -> bool {
+    matches!(need, Need::Filters(statistic) if statistic.needs_gradients())
+}
+
+fn merge(evidence: &mut Evidence, found: Evidence) {
+    evidence.imprint = evidence.imprint.take().or(found.imprint);
+    evidence.probes = evidence.probes.take().or(found.probes);
+    evidence.filters.extend(found.filters);
+    evidence.cosines = evidence.cosines.take().or(found.cosines);
+    evidence.kernels = evidence.kernels.take().or(found.kernels);
+    evidence.removals = evidence.removals.take().or(found.removals);
+}
+
+fn chain(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Ranks and agreement, for people.
+pub(crate) fn text(outcome: &Outcome, units: &Units) -> String {
+    let numbers: Vec<String> = (1..=outcome.scores.len()).map(|number| format!("[{number}]")).collect();
+    let mut head = vec![("layer", Align::Left)];
+    head.extend(numbers.iter().map(|number| (number.as_str(), Align::Right)));
+    let rows = units.units.iter().filter_map(|unit| {
+        let rank = |scores: &Scores| {
+            let place = scores.rows.iter().position(|row| row.unit == unit.name)?;
+            let tie = if scores.ties()[place] { "≈" } else { "" };
+            Some(format!("{tie}{}", scores.ranks()[place] + 1))
+        };
+        let ranks: Vec<Option<String>> = outcome.scores.iter().map(rank).collect();
+        ranks.iter().any(Option::is_some).then(|| {
+            let cells = ranks.into_iter().map(|rank| rank.unwrap_or_else(|| "-".to_owned()));
+            std::iter::once(unit.name.clone()).chain(cells).collect()
+        })
+    });
+    let mut text = "criteria:\n".to_owned();
+    for (number, scores) in numbers.iter().zip(&outcome.scores) {
+        text.push_str(&format!("  {number:>4} {}\n", scores.criterion));
+    }
+    let rows: Vec<Vec<String>> = rows.collect();
+    text.push_str("\nrank of each layer, 1 for the least important; ≈ cannot be told from the next higher\n\n");
+    text.push_str(&table(&head, &rows));
+    if let Some(agreement) = &outcome.agreement {
+        let tau = |tau: &Option<f64>| tau.map_or_else(|| "-".to_owned(), |tau| format!("{tau:.2}"));
+        let rows: Vec<Vec<String>> = agreement
+            .tau
+            .iter()
+            .zip(numbers.iter().zip(&agreement.criteria))
+            .map(|(row, (number, name))| {
+                std::iter::once(format!("{number:>4} {name}")).chain(row.iter().map(tau)).collect()
+            })
+            .collect();
+        let mut head = vec![("", Align::Left)];
+        head.extend(numbers.iter().map(|number| (number.as_str(), Align::Right)));
+        text.push_str("\n\nKendall's τ between each two, over the layers that both score\n\n");
+        text.push_str(&table(&head, &rows));
+    }
+    for Refused { criterion, reason } in &outcome.refused {
+        text.push_str(&format!("\n\nleft out: {criterion}\n  {reason}"));
+    }
+    text
+}

@@ -1,0 +1,108 @@
+//! How the output of a layer becomes a vector that a linear classifier reads.
+
+/// Adaptive average pooling of C×H×W maps to C×d×d, d = √(N / C) rounded, at least 1 and at most the map.
+pub(super) struct Pooling {
+    channels: usize,
+    map: [usize; 2],
+    pooled: [usize; 2],
+}
+
+impl Pooling {
+    pub(super) fn of(shape: &[usize], embedding: usize) -> Self {
+        let channels = shape.get(1).copied().unwrap_or(1);
+        let height = shape.get(2).copied().unwrap_or(1);
+        let width = shape.iter().skip(3).product();
+        let side = ((embedding as f64 / channels.max(1) as f64).sqrt().round() as usize).max(1);
+        Self { channels, map: [height, width], pooled: [side.min(height), side.min(width)] }
+    }
+
+    pub(super) fn length(&self) -> usize {
+        self.channels * self.pooled[0] * self.pooled[1]
+    }
+
+    pub(super) fn input_length(&self) -> usize {
+        (self.channels * self.map[0] * self.map[1]).max(1)
+    }
+
+    pub(super) fn pool(&self, image: &[f32], embedding: &mut [f32]) {
+        if self.map == self.pooled {
+            embedding.copy_from_slice(image);
+            return;
+        }
+        if embedding.is_empty() {
+            return;
+        }
+        let ([height, width], [rows, columns]) = (self.map, self.pooled);
+        let bounds =
+            |place: usize, size: usize, pooled: usize| (place * size / pooled, ((place + 1) * size).div_ceil(pooled));
+        let across: Vec<(usize, usize)> = (0..columns).map(|column| bounds(column, width, columns)).collect();
+        // Rows first, a whole line at a time: that is what a processor does quickly.
+        let mut line = vec![0.0; width];
+        let mut pooled = embedding.chunks_exact_mut(columns);
+        for map in image.chunks_exact(height * width) {
+            for row in 0..rows {
+                let (top, bottom) = bounds(row, height, rows);
+                line.copy_from_slice(&map[top * width..][..width]);
+                for more in map[(top + 1) * width..bottom * width].chunks_exact(width) {
+                    line.iter_mut().zip(more).for_each(|(sum, x)| *sum += x);
+                }
+                let Some(cells) = pooled.next() else { return };
+                for (cell, &(left, right)) in cells.iter_mut().zip(&across) {
+                    let area = ((bottom - top) * (right - left)) as f32;
+                    *cell = line[left..right].iter().sum::<f32>() / area;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::stats::SplitMix;
+
+    #[derive(Deserialize)]
+    struct Golden {
+        pool: Vec<Case>,
+    }
+
+    #[derive(Deserialize)]
+    struct Case {
+        shape: [usize; 3],
+        embedding: usize,
+        length: usize,
+        pooled: Vec<f32>,
+    }
+
+    #[test]
+    fn pooling_agrees_with_torch() {
+        let text = include_str!("../../../../fixtures/golden/imprint.json");
+        let golden: Golden = serde_json::from_str(text).unwrap();
+        for (seed, case) in golden.pool.into_iter().enumerate() {
+            let [channels, height, width] = case.shape;
+            let pooling = Pooling::of(&[1, channels, height, width], case.embedding);
+            assert_eq!(pooling.length(), case.length, "{:?}", case.shape);
+            let mut random = SplitMix::new(seed as u64);
+            let image: Vec<f32> = (0..channels * height * width).map(|_| random.uniform() as f32).collect();
+            let mut pooled = vec![0.0; case.length];
+            pooling.pool(&image, &mut pooled);
+            let every = if case.length > 500 { 97 } else { 1 };
+            let kept: Vec<f32> = pooled.iter().copied().step_by(every).collect();
+            assert_eq!(kept.len(), case.pooled.len());
+            for (found, expected) in kept.iter().zip(&case.pooled) {
+                assert!((found - expected).abs() < 1e-6, "{:?}: {found} is not {expected}", case.shape);
+            }
+        }
+    }
+
+    #[test]
+    fn the_pooled_side_is_at_least_one_and_at_most_the_map() {
+        let pooled = |shape: &[usize], embedding| Pooling::of(shape, embedding).pooled;
+        assert_eq!(pooled(&[1, 512, 14, 14], 64), [1, 1]);
+        assert_eq!(pooled(&[1, 4, 3, 20], 4 * 49), [3, 7]);
+        assert_eq!(pooled(&[1, 16, 32, 32], 2048), [11, 11]);
+        assert_eq!(pooled(&[1, 10], 2048), [1, 1]);
+    }
+}

@@ -1,0 +1,155 @@
+//! Linear classifiers trained at the taps.
+
+use nalgebra::DMatrix;
+
+use super::imprint::finite;
+use super::pooling::Pooling;
+use super::tally::Tally;
+use super::{Classified, EvidenceError};
+
+/// Adam's settings: step size, decay of both means, and what keeps the denominator from zero.
+const STEP: f32 = 1e-3;
+const DECAY: [f32; 2] = [0.9, 0.999];
+const EPSILON: f32 = 1e-8;
+
+/// One linear classifier for each tap, trained by softmax regression on the pooled output, which is brought to a mean
+/// square of one. Adam (Kingma and Ba, ICLR 2015) with its published settings, from zero.
+///
+/// Memory: 12 · taps · classes · (embedding length + 1) bytes.
+#[derive(Debug, Clone)]
+pub struct Probes {
+    embedding: usize,
+    classes: usize,
+    taps: Vec<Probe>,
+    tally: Tally,
+}
+
+#[derive(Debug, Clone)]
+struct Probe {
+    /// Weights and bias of each class, with Adam's two means of their gradient.
+    weights: DMatrix<f32>,
+    means: [DMatrix<f32>; 2],
+    steps: i32,
+}
+
+impl Probes {
+    /// Untrained classifiers for `taps` taps and `classes` classes, embeddings of about `embedding` numbers.
+    #[must_use]
+    pub fn new(taps: usize, classes: usize, embedding: usize) -> Self {
+        let empty = || DMatrix::zeros(0, 0);
+        let probe = Probe { weights: empty(), means: [empty(), empty()], steps: 0 };
+        Self { embedding, classes, taps: vec![probe; taps], tally: Tally::new(taps) }
+    }
+
+    /// One step on what `tap` gave for a batch: `features` of `shape` N,C,(H,W) row-major.
+    ///
+    /// # Errors
+    /// [`EvidenceError::ShapeChanged`], [`EvidenceError::LabelOutOfRange`], [`EvidenceError::NotFinite`].
+    pub fn train(
+        &mut self,
+        tap: usize,
+        features: &[f32],
+        shape: &[usize],
+        labels: &[usize],
+    ) -> Result<(), EvidenceError> {
+        let inputs = self.inputs(tap, features, shape, labels)?;
+        let probe = &mut self.taps[tap];
+        if probe.weights.is_empty() {
+            let zeros = DMatrix::zeros(inputs.nrows(), self.classes);
+            *probe = Probe { weights: zeros.clone(), means: [zeros.clone(), zeros], steps: 0 };
+        }
+        // Classes × images: the gradient of the mean cross-entropy at the scores.
+        let mut gradient = probe.weights.tr_mul(&inputs);
+        for (mut scores, &label) in gradient.column_iter_mut().zip(labels) {
+            softmax(scores.as_mut_slice());
+            scores[label] -= 1.0;
+        }
+        gradient /= labels.len() as f32;
+        probe.step(&(inputs * gradient.transpose()));
+        Ok(())
+    }
+
+    /// Classifies what `tap` gave for a batch and counts what is right. The taps of a batch come in forward order.
+    ///
+    /// # Errors
+    /// As [`Probes::train`].
+    pub fn classify(
+        &mut self,
+        tap: usize,
+        features: &[f32],
+        shape: &[usize],
+        labels: &[usize],
+    ) -> Result<(), EvidenceError> {
+        let inputs = self.inputs(tap, features, shape, labels)?;
+        if self.taps[tap].weights.is_empty() {
+            self.taps[tap].weights = DMatrix::zeros(inputs.nrows(), self.classes);
+        }
+        let scores = self.taps[tap].weights.tr_mul(&inputs);
+        let right = scores.column_iter().zip(labels).map(|(scores, &label)| first_largest(scores.as_slice()) == label);
+        self.tally.add(tap, &right.collect::<Vec<_>>());
+        Ok(())
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn counts(self) -> Classified {
+        self.tally.counts()
+    }
+
+    /// One column for each image: its embedding of mean square one, and a one for the bias.
+    fn inputs(
+        &self,
+        tap: usize,
+        features: &[f32],
+        shape: &[usize],
+        labels: &[usize],
+    ) -> Result<DMatrix<f32>, EvidenceError> {
+        if let Some(&label) = labels.iter().find(|&&label| label >= self.classes) {
+            return Err(EvidenceError::LabelOutOfRange { label, classes: self.classes });
+        }
+        let pooling = Pooling::of(shape, self.embedding);
+        let length = pooling.length();
+        let expected = self.taps[tap].weights.nrows();
+        if expected > 0 && expected != length + 1 {
+            return Err(EvidenceError::ShapeChanged { tap, expected: expected - 1, found: length });
+        }
+        let mut inputs = DMatrix::from_element(length + 1, labels.len(), 1.0);
+        for (mut column, image) in inputs.column_iter_mut().zip(features.chunks_exact(pooling.input_length())) {
+            let embedding = &mut column.as_mut_slice()[..length];
+            pooling.pool(image, embedding);
+            finite(tap, embedding)?;
+            let square = embedding.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() / length as f64;
+            let factor = if square > 0.0 { (1.0 / square.sqrt()) as f32 } else { 0.0 };
+            embedding.iter_mut().for_each(|x| *x *= factor);
+        }
+        Ok(inputs)
+    }
+}
+
+impl Probe {
+    fn step(&mut self, gradient: &DMatrix<f32>) {
+        self.steps += 1;
+        let [first, second] = &mut self.means;
+        let corrections = DECAY.map(|decay| 1.0 - f64::from(decay).powi(self.steps));
+        let rate = (f64::from(STEP) / corrections[0]) as f32;
+        let root = corrections[1].sqrt() as f32;
+        let means = first.iter_mut().zip(second.iter_mut());
+        for ((weight, gradient), (first, second)) in self.weights.iter_mut().zip(gradient.iter()).zip(means) {
+            *first += (1.0 - DECAY[0]) * (gradient - *first);
+            *second += (1.0 - DECAY[1]) * (gradient * gradient - *second);
+            *weight -= rate * *first / (second.sqrt() / root + EPSILON);
+        }
+    }
+}
+
+fn softmax(scores: &mut [f32]) {
+    let greatest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    scores.iter_mut().for_each(|score| *score = (*score - greatest).exp());
+    let sum: f32 = scores.iter().sum();
+    scores.iter_mut().for_each(|score| *score /= sum);
+}
+
+fn first_largest(scores: &[f32]) -> usize {
+    let better = |best: usize, (place, score): (usize, &f32)| if *score > scores[best] { place } else { best };
+    scores.iter().enumerate().fold(0, better)
+}
