@@ -230,6 +230,9 @@ pub(crate) struct ScoreArgs {
     /// `report` reads
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
+    /// Mark in the report the K layers that `prune --layers K` would remove by each criterion
+    #[arg(long, value_name = "K", requires = "report")]
+    pub(crate) layers: Option<usize>,
     #[command(flatten)]
     pub(crate) data: OptionalData,
     #[command(flatten)]

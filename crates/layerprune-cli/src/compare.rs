@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use layerprune::analysis::Units;
+use layerprune::analysis::{FilterSite, Units};
 use layerprune::criteria::{self, Scores, Scoring};
 use layerprune::evidence::{Evidence, Need};
 use layerprune::record::Agreement;
@@ -35,11 +35,14 @@ pub(crate) struct Compared {
 }
 
 /// Scores by all of `all` that can be computed; evidence is shared, and what one kind of it cannot be had for does not stop
-/// the others.
-pub(crate) fn compare(gather: Gather<'_>, all: &[Scoring]) -> Result<Compared> {
+/// the others. `no_labels` says why those that need labels cannot be computed, where they cannot.
+pub(crate) fn compare(gather: Gather<'_>, all: &[Scoring], no_labels: Option<&str>) -> Result<Compared> {
     let graph = &gather.model.graph;
-    let mut refused: Vec<Option<String>> =
-        all.iter().map(|scoring| scoring.check(graph, gather.units).err().map(|error| error.to_string())).collect();
+    let refusal = |scoring: &Scoring| match scoring.check(graph, gather.units) {
+        Err(error) => Some(error.to_string()),
+        Ok(()) => no_labels.filter(|_| scoring.needs().into_iter().any(Need::labels)).map(str::to_owned),
+    };
+    let mut refused: Vec<Option<String>> = all.iter().map(refusal).collect();
     let mut evidence = Evidence { seed: gather.global.seed(), ..Evidence::default() };
     let sites = criteria::sites(graph, gather.units);
     let kinds: [fn(&Need) -> bool; 3] = [
@@ -48,17 +51,22 @@ pub(crate) fn compare(gather: Gather<'_>, all: &[Scoring]) -> Result<Compared> {
         |need| matches!(need, Need::Removals),
     ];
     for kind in kinds {
-        let open = all.iter().zip(&refused).filter(|(_, refused)| refused.is_none());
-        let needs: BTreeSet<Need> = open.flat_map(|(scoring, _)| scoring.needs()).filter(|need| kind(need)).collect();
-        match gather.evidence(&needs, &sites) {
-            Ok(found) => merge(&mut evidence, found),
-            Err(error) if interrupt::asked() => return Err(error),
-            Err(error) => {
-                for (scoring, refused) in all.iter().zip(&mut refused) {
-                    if refused.is_none() && scoring.needs().iter().any(kind) {
-                        *refused = Some(chain(&error));
-                    }
-                }
+        while let Err(error) = gathered(gather, all, &refused, kind, &sites, &mut evidence) {
+            if interrupt::asked() {
+                return Err(error);
+            }
+            let concerned = |scoring: &Scoring| scoring.needs().iter().any(kind);
+            let labelled = |scoring: &Scoring| scoring.needs().iter().any(|need| kind(need) && need.labels());
+            let open = || all.iter().zip(&refused).filter(|(scoring, refused)| refused.is_none() && concerned(scoring));
+            // What goes wrong with labels need not go wrong without.
+            let blamed: &dyn Fn(&Scoring) -> bool = match open().any(|(scoring, _)| labelled(scoring)) {
+                true => &labelled,
+                false => &concerned,
+            };
+            let blamed: Vec<bool> = all.iter().map(blamed).collect();
+            for (refused, _) in refused.iter_mut().zip(blamed).filter(|(refused, blamed)| *blamed && refused.is_none())
+            {
+                *refused = Some(chain(&error));
             }
         }
     }
@@ -79,6 +87,21 @@ pub(crate) fn compare(gather: Gather<'_>, all: &[Scoring]) -> Result<Compared> {
     Ok(compared)
 }
 
+/// Gathers what those of `all` that are not refused need of a kind.
+fn gathered(
+    gather: Gather<'_>,
+    all: &[Scoring],
+    refused: &[Option<String>],
+    kind: fn(&Need) -> bool,
+    sites: &[FilterSite],
+    evidence: &mut Evidence,
+) -> Result<()> {
+    let open = all.iter().zip(refused).filter(|(_, refused)| refused.is_none());
+    let needs: BTreeSet<Need> = open.flat_map(|(scoring, _)| scoring.needs()).filter(kind).collect();
+    merge(evidence, gather.evidence(&needs, sites)?);
+    Ok(())
+}
+
 fn is_gradient(need: &Need) -> bool {
     matches!(need, Need::Filters(statistic) if statistic.needs_gradients())
 }
@@ -92,7 +115,8 @@ fn merge(evidence: &mut Evidence, found: Evidence) {
     evidence.removals = evidence.removals.take().or(found.removals);
 }
 
-fn chain(error: &anyhow::Error) -> String {
+/// An error with its causes.
+pub(crate) fn chain(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 

@@ -5,7 +5,7 @@ use layerprune::analysis::{Units, Way};
 use layerprune::criteria::{self, SCORES_SCHEMA, Scores, Scoring};
 use layerprune::onnx::Model;
 use layerprune::pipeline::score_table;
-use layerprune::plan::{Constraints, PlanError};
+use layerprune::plan::{self, Constraints, PlanError};
 use layerprune::record::{Agreement, Record};
 use layerprune::report;
 
@@ -33,15 +33,22 @@ pub(crate) fn run(args: &ScoreArgs, global: &Global) -> Result<()> {
     }
     let model = model::read(&args.model)?;
     let units = model::units(&model, &model::input_shapes(&args.shapes, &model)?)?;
-    let given = args.data.given().zip(scoring::needs_data(&all));
-    let data = match given {
-        Some((given, true)) => Some(data::open(&given, &model, true, global)?),
+    let mut no_labels = None;
+    let data = match args.data.given().zip(scoring::needs_data(&all)) {
+        Some((given, true)) => match data::open(&given, &model, true, global) {
+            // Without labels that fit, a comparison still has the criteria that need none.
+            Err(error) if args.compare => {
+                no_labels = Some(compare::chain(&error));
+                Some(data::open_images(&given, &model, global).map_err(|_| error)?)
+            }
+            opened => Some(opened?),
+        },
         Some((given, false)) => Some(data::open_images(&given, &model, global)?),
         None => None,
     };
     let gather = Gather { model: &model, units: &units, data: data.as_ref(), options: &args.options, global };
     let compared = match args.compare {
-        true => compare::compare(gather, &all)?,
+        true => compare::compare(gather, &all, no_labels.as_deref())?,
         false => Compared { scores: gather.score(&all)?, refused: Vec::new() },
     };
     let Compared { mut scores, refused } = compared;
@@ -57,14 +64,18 @@ pub(crate) fn run(args: &ScoreArgs, global: &Global) -> Result<()> {
         output::write_file(path, &serde_json::to_string_pretty(only)?)?;
     }
     if let (Some(path), Some(form)) = (&args.report, form) {
-        output::write_file(path, &form(&record(&args.model, &model, &units, &scores)))?;
+        let mut record = record(&args.model, &model, &units, &scores);
+        if let Some(count) = args.layers {
+            mark(&mut record, &units, &scores, count)?;
+        }
+        output::write_file(path, &form(&record))?;
     }
     if !args.compare {
         return output::print(global, &scores, |scores| {
             scores.iter().map(|scores| text(scores, &units)).collect::<Vec<_>>().join("\n\n")
         });
     }
-    let tables: Vec<_> = scores.iter().map(|scores| table_of(scores)).collect();
+    let tables: Vec<_> = scores.iter().map(table_of).collect();
     let agreement = Agreement::of(&tables);
     let outcome = compare::Outcome { scores, agreement, refused };
     output::print(global, &outcome, |outcome| compare::text(outcome, &units))
@@ -91,10 +102,21 @@ fn record(path: &Path, model: &Model, units: &Units, scores: &[Scores]) -> Recor
         machine: job::machine(),
         model: job::model_info(model, &path.display().to_string()),
         layers,
-        scores: scores.iter().map(|scores| table_of(scores)).collect(),
+        scores: scores.iter().map(table_of).collect(),
         complete: true,
         ..Record::default()
     }
+}
+
+/// Marks the layers that `prune --layers` would remove by each criterion.
+fn mark(record: &mut Record, units: &Units, scores: &[Scores], count: usize) -> Result<()> {
+    for (table, scores) in record.scores.iter_mut().zip(scores) {
+        let plan = plan::lowest(units, scores, &Constraints::plain(), count)?;
+        for row in &mut table.rows {
+            row.removed = plan.removed.iter().any(|planned| planned.unit == row.layer);
+        }
+    }
+    Ok(())
 }
 
 fn table_of(scores: &Scores) -> layerprune::record::ScoreTable {

@@ -3,8 +3,8 @@
 use insta::assert_snapshot;
 use serde_json::Value;
 
-use crate::nets;
 use crate::place::Place;
+use crate::{images, nets};
 
 const TAPPED: [&str; 4] = ["layer1.0", "layer1.1", "layer2.0", "layer2.1"];
 const DATA: &str = "--data idx:data --normalize none";
@@ -155,12 +155,55 @@ fn what_cannot_be_computed_is_left_out_of_a_comparison_with_the_reason() {
 }
 
 #[test]
+fn labels_that_do_not_fit_leave_the_criteria_that_need_none() {
+    let place = Place::with(&nets::residual());
+    for class in ["a", "b"] {
+        let folder = place.path(format!("images/train/{class}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        for image in 1..5_u8 {
+            let pixels: Vec<u8> = (0..64).map(|at| at * image % 251).collect();
+            images::write_png(&folder.join(format!("{image}.png")), &pixels);
+        }
+    }
+    let command = "score net.onnx --data imagefolder:images --normalize none --compare --criterion imprint,hrank,lamp";
+    let json = place.ok(&format!("{command} --format json")).json();
+    assert_eq!(json["agreement"]["criteria"], serde_json::json!(["hrank", "lamp"]));
+    let reason = json["refused"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("scores 3 classes") && reason.contains("2 folders"), "{reason}");
+}
+
+#[test]
+fn a_class_without_images_stops_only_what_needs_it() {
+    let place = Place::with(&nets::residual());
+    let labels: Vec<u8> = (0..20).map(|image| 2 * (image % 2)).collect();
+    images::write_labelled(&place.path("data"), "train", &labels, 1);
+    let command = format!("score net.onnx {DATA} --compare --criterion imprint,hrank,taylor-gate --format json");
+    let json = place.ok(&command).json();
+    assert_eq!(json["agreement"]["criteria"], serde_json::json!(["hrank", "taylor-gate"]));
+    assert_eq!(json["refused"].as_array().unwrap().len(), 1);
+    assert!(json["refused"][0]["reason"].as_str().unwrap().contains("1"), "{json}");
+}
+
+#[test]
 fn reports_are_of_forms_that_there_are() {
     let place = Place::with(&nets::residual());
     place.ok("score net.onnx --criterion weight-norm,lamp --report record.json");
     place.ok("report record.json -o page.html");
     place.ok("score net.onnx --criterion weight-norm,lamp --report page2.html");
     assert_eq!(place.bytes("page.html"), place.bytes("page2.html"));
+    place.ok("score net.onnx --criterion weight-norm,lamp --layers 2 --report marked.json");
+    let marked = |table: usize| {
+        let record = place.json("marked.json");
+        let rows = record["scores"][table]["rows"].as_array().unwrap().clone();
+        let removed = rows.into_iter().filter(|row| row["removed"] == true);
+        removed.map(|row| row["layer"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let planned = place.ok("prune net.onnx --criterion lamp --layers 2 --dry-run --format json").json();
+    let planned: std::collections::BTreeSet<_> =
+        planned["plan"]["removed"].as_array().unwrap().iter().map(|row| row["unit"].as_str().unwrap()).collect();
+    assert_eq!((marked(0).len(), marked(1).len()), (2, 2));
+    assert!(marked(1).iter().all(|layer| planned.contains(layer.as_str())), "{:?} {planned:?}", marked(1));
+    place.run("score net.onnx --criterion lamp --layers 99 --report x.md").fails(1, &["99 layers"]);
     place.run("score net.onnx --criterion lamp --report page.txt").fails(2, &["`page.txt` should end in"]);
     place.run("score net.onnx --criterion lamp --with x.json").fails(2, &["--compare"]);
     place.run("score net.onnx --criterion lamp --compare --with x.json").fails(1, &["`x.json`"]);

@@ -43,6 +43,12 @@ pub(crate) fn write_labelled(folder: &Path, prefix: &str, labels: &[u8], seed: u
     fs::write(folder.join(format!("{prefix}-labels-idx1-ubyte")), file).unwrap();
 }
 
+/// Writes one gray image as a PNG file.
+pub(crate) fn write_png(path: &Path, pixels: &[u8]) {
+    let side = SIDE as u32;
+    image::GrayImage::from_raw(side, side, pixels.to_vec()).unwrap().save(path).unwrap();
+}
+
 /// Two zeros, 8 for unsigned bytes, the number of axes, and each axis as 32 bits, the highest byte first.
 fn header(axes: &[usize]) -> Vec<u8> {
     let mut bytes = vec![0, 0, 8, axes.len() as u8];

@@ -7,6 +7,7 @@ use layerprune_testing::{resnet, vgg};
 use crate::models::{classifier, lookup, one_thread};
 
 /// `model` in both engines; `None` without ONNX Runtime.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn both(model: &Model) -> Option<[Session; 2]> {
     let options = SessionOptions { engine: engine_named("onnxruntime").unwrap(), ..one_thread() };
     match Session::load(model, &options) {

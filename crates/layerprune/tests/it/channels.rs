@@ -319,7 +319,7 @@ fn residual_trunks_are_one_group_and_padded_shortcuts_make_one_for_each_part() {
 
 fn planned(model: &Model, constraints: &ChannelConstraints, scope: Scope, percent: f64) -> Result<Plan, PlanError> {
     let (units, channels) = found(model);
-    let scores = filter_scores(&WEIGHT_NORM, &model, &units, &channels).unwrap();
+    let scores = filter_scores(&WEIGHT_NORM, model, &units, &channels).unwrap();
     plan::lowest_filters(&model.graph, &units, &channels, &scores, constraints, scope, percent)
 }
 
