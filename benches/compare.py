@@ -100,13 +100,9 @@ def reference_score(model, images, threads):
     print((right / len(held_out)).round(3))
 
 
-def reference_hooks(weights, images, threads):
-    """The same as layerprune's imprinting, with PyTorch: features by forward hooks, pooled, summed by class."""
-    import numpy as np, torch
-    from PIL import Image
-    from torch import nn
-    from torch.nn import functional as F
-    torch.set_num_threads(threads)
+def residual_block(torch):
+    """A basic block whose shortcut is subsampled and padded with channels of zeros, as in the ResNets for CIFAR."""
+    nn, F = torch.nn, torch.nn.functional
 
     class Block(nn.Module):
         def __init__(self, channels, width, stride):
@@ -120,6 +116,19 @@ def reference_hooks(weights, images, threads):
             y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
             x = x[:, :, ::self.stride, ::self.stride]
             return F.relu(y + F.pad(x, (0, 0, 0, 0, self.more // 2, self.more - self.more // 2)))
+
+    return Block
+
+
+def reference_hooks(weights, images, threads):
+    """The same as layerprune's imprinting, with PyTorch: features by forward hooks, pooled, summed by class."""
+    import numpy as np, torch
+    from PIL import Image
+    from torch import nn
+    from torch.nn import functional as F
+    torch.set_num_threads(threads)
+
+    Block = residual_block(torch)
 
     class Net(nn.Module):
         def __init__(self):
@@ -191,19 +200,7 @@ def reference_step(threads):
     from torch import nn
     torch.set_num_threads(threads)
 
-    class Block(nn.Module):
-        def __init__(self, channels, width, stride):
-            super().__init__()
-            self.conv1 = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
-            self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-            self.bn1, self.bn2 = nn.BatchNorm2d(width), nn.BatchNorm2d(width)
-            self.more, self.stride = width - channels, stride
-
-        def forward(self, x):
-            y = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
-            x = x[:, :, ::self.stride, ::self.stride]
-            return torch.relu(y + nn.functional.pad(x, (0, 0, 0, 0, self.more // 2, self.more - self.more // 2)))
-
+    Block = residual_block(torch)
     layers, channels = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()], 16
     for width, stride in ((16, 1), (32, 2), (64, 2)):
         for block in range(3):

@@ -122,7 +122,7 @@ impl FeaturePass {
         if let Some(sums) = &mut self.imprint {
             sums.add_labels(labels)?;
             for (number, &tap) in self.exits.iter().enumerate() {
-                sums.add(number, taps[tap].data, taps[tap].shape, labels)?;
+                sums.add(number, taps[tap], labels)?;
             }
         }
         self.train(taps, labels)?;
@@ -147,7 +147,7 @@ impl FeaturePass {
     /// As [`FeaturePass::add`].
     pub fn train(&mut self, taps: &[Maps<'_>], labels: &[usize]) -> Result<(), EvidenceError> {
         let Some(probes) = &mut self.probes else { return Ok(()) };
-        let train = |(number, &tap): (usize, &usize)| probes.train(number, taps[tap].data, taps[tap].shape, labels);
+        let train = |(number, &tap): (usize, &usize)| probes.train(number, taps[tap], labels);
         self.exits.iter().enumerate().try_for_each(train)
     }
 
@@ -199,12 +199,11 @@ impl Classifiers {
     /// As [`FeaturePass::add`].
     pub fn classify(&mut self, taps: &[Maps<'_>], labels: &[usize]) -> Result<(), EvidenceError> {
         for (number, &tap) in self.exits.iter().enumerate() {
-            let maps = taps[tap];
             if let Some(imprinted) = &mut self.imprinted {
-                imprinted.classify(number, maps.data, maps.shape, labels)?;
+                imprinted.classify(number, taps[tap], labels)?;
             }
             if let Some(probes) = &mut self.probes {
-                probes.classify(number, maps.data, maps.shape, labels)?;
+                probes.classify(number, taps[tap], labels)?;
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 use super::pooling::Pooling;
 use super::tally::Tally;
 use super::{Classified, EvidenceError};
+use crate::batch::Maps;
 
 /// Sums of embeddings by class, one set for each tap: the first half of imprinting.
 ///
@@ -42,18 +43,12 @@ impl ClassSums {
         Ok(())
     }
 
-    /// Adds what `tap` gave for a batch: `features` of `shape` N,C,(H,W) row-major.
+    /// Adds what `tap` gave for a batch: N,C,(H,W).
     ///
     /// # Errors
     /// [`EvidenceError::ShapeChanged`], [`EvidenceError::LabelOutOfRange`].
-    pub fn add(
-        &mut self,
-        tap: usize,
-        features: &[f32],
-        shape: &[usize],
-        labels: &[usize],
-    ) -> Result<(), EvidenceError> {
-        let pooling = Pooling::of(shape, self.embedding);
+    pub fn add(&mut self, tap: usize, maps: Maps<'_>, labels: &[usize]) -> Result<(), EvidenceError> {
+        let pooling = Pooling::of(maps.shape, self.embedding);
         let length = pooling.length();
         let sums = &mut self.taps[tap];
         if sums.is_empty() {
@@ -63,7 +58,7 @@ impl ClassSums {
             return Err(EvidenceError::ShapeChanged { tap, expected: sums.len() / self.classes, found: length });
         }
         let mut embedding = vec![0.0; length];
-        for (image, &label) in features.chunks_exact(pooling.input_length()).zip(labels) {
+        for (image, &label) in maps.data.chunks_exact(pooling.input_length()).zip(labels) {
             if label >= self.classes {
                 return Err(EvidenceError::LabelOutOfRange { label, classes: self.classes });
             }
@@ -103,14 +98,8 @@ impl Imprinted {
     ///
     /// # Errors
     /// [`EvidenceError::ShapeChanged`], [`EvidenceError::LabelOutOfRange`].
-    pub fn classify(
-        &mut self,
-        tap: usize,
-        features: &[f32],
-        shape: &[usize],
-        labels: &[usize],
-    ) -> Result<(), EvidenceError> {
-        let pooling = Pooling::of(shape, self.embedding);
+    pub fn classify(&mut self, tap: usize, maps: Maps<'_>, labels: &[usize]) -> Result<(), EvidenceError> {
+        let pooling = Pooling::of(maps.shape, self.embedding);
         let length = pooling.length();
         let weights = &self.taps[tap];
         if weights.len() != self.classes * length {
@@ -121,7 +110,7 @@ impl Imprinted {
         }
         let mut embedding = vec![0.0; length];
         let mut right = Vec::with_capacity(labels.len());
-        for (image, &label) in features.chunks_exact(pooling.input_length()).zip(labels) {
+        for (image, &label) in maps.data.chunks_exact(pooling.input_length()).zip(labels) {
             pooling.pool(image, &mut embedding);
             finite(tap, &embedding)?;
             right.push(nearest(weights, &embedding) == label);

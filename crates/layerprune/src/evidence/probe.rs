@@ -6,6 +6,7 @@ use super::imprint::finite;
 use super::pooling::Pooling;
 use super::tally::Tally;
 use super::{Classified, EvidenceError};
+use crate::batch::Maps;
 
 /// Adam's settings: step size, decay of both means, and what keeps the denominator from zero.
 const STEP: f32 = 1e-3;
@@ -41,18 +42,12 @@ impl Probes {
         Self { embedding, classes, taps: vec![probe; taps], tally: Tally::new(taps) }
     }
 
-    /// One step on what `tap` gave for a batch: `features` of `shape` N,C,(H,W) row-major.
+    /// One step on what `tap` gave for a batch: N,C,(H,W).
     ///
     /// # Errors
     /// [`EvidenceError::ShapeChanged`], [`EvidenceError::LabelOutOfRange`], [`EvidenceError::NotFinite`].
-    pub fn train(
-        &mut self,
-        tap: usize,
-        features: &[f32],
-        shape: &[usize],
-        labels: &[usize],
-    ) -> Result<(), EvidenceError> {
-        let inputs = self.inputs(tap, features, shape, labels)?;
+    pub fn train(&mut self, tap: usize, maps: Maps<'_>, labels: &[usize]) -> Result<(), EvidenceError> {
+        let inputs = self.inputs(tap, maps, labels)?;
         let probe = &mut self.taps[tap];
         if probe.weights.is_empty() {
             let zeros = DMatrix::zeros(inputs.nrows(), self.classes);
@@ -73,14 +68,8 @@ impl Probes {
     ///
     /// # Errors
     /// As [`Probes::train`].
-    pub fn classify(
-        &mut self,
-        tap: usize,
-        features: &[f32],
-        shape: &[usize],
-        labels: &[usize],
-    ) -> Result<(), EvidenceError> {
-        let inputs = self.inputs(tap, features, shape, labels)?;
+    pub fn classify(&mut self, tap: usize, maps: Maps<'_>, labels: &[usize]) -> Result<(), EvidenceError> {
+        let inputs = self.inputs(tap, maps, labels)?;
         if self.taps[tap].weights.is_empty() {
             self.taps[tap].weights = DMatrix::zeros(inputs.nrows(), self.classes);
         }
@@ -97,24 +86,18 @@ impl Probes {
     }
 
     /// One column for each image: its embedding of mean square one, and a one for the bias.
-    fn inputs(
-        &self,
-        tap: usize,
-        features: &[f32],
-        shape: &[usize],
-        labels: &[usize],
-    ) -> Result<DMatrix<f32>, EvidenceError> {
+    fn inputs(&self, tap: usize, maps: Maps<'_>, labels: &[usize]) -> Result<DMatrix<f32>, EvidenceError> {
         if let Some(&label) = labels.iter().find(|&&label| label >= self.classes) {
             return Err(EvidenceError::LabelOutOfRange { label, classes: self.classes });
         }
-        let pooling = Pooling::of(shape, self.embedding);
+        let pooling = Pooling::of(maps.shape, self.embedding);
         let length = pooling.length();
         let expected = self.taps[tap].weights.nrows();
         if expected > 0 && expected != length + 1 {
             return Err(EvidenceError::ShapeChanged { tap, expected: expected - 1, found: length });
         }
         let mut inputs = DMatrix::from_element(length + 1, labels.len(), 1.0);
-        for (mut column, image) in inputs.column_iter_mut().zip(features.chunks_exact(pooling.input_length())) {
+        for (mut column, image) in inputs.column_iter_mut().zip(maps.data.chunks_exact(pooling.input_length())) {
             let embedding = &mut column.as_mut_slice()[..length];
             pooling.pool(image, embedding);
             finite(tap, embedding)?;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use half::f16;
 use layerprune::analysis::Units;
+use layerprune::batch::Maps;
 use layerprune::criteria::{
     BATCH_NORM_SCALE, CRITERIA, Criterion, CriterionError, FPGM, IMPRINT, LAMP, Normalize, RANDOM, ScoreRow, Scores,
     Scoring, WEIGHT_NORM, WEIGHT_NORM_L1, WEIGHT_NORM_L2,
@@ -295,11 +296,11 @@ fn imprinted_classifiers_get_right_what_those_of_torch_do() {
         if tap == 0 {
             sums.add_labels(labels).unwrap();
         }
-        sums.add(tap, features, shape, labels).unwrap();
+        sums.add(tap, Maps { data: features, shape }, labels).unwrap();
     });
     let mut imprinted = sums.imprint().unwrap();
     batches(&to_test, &golden.taps, &test, |tap, features, shape, labels| {
-        imprinted.classify(tap, features, shape, labels).unwrap();
+        imprinted.classify(tap, Maps { data: features, shape }, labels).unwrap();
     });
     let counts = imprinted.counts();
     assert_eq!(counts.images, golden.test as u64);
@@ -328,7 +329,7 @@ fn imprinted_classifiers_get_right_what_those_of_torch_do() {
 fn a_class_without_an_image_cannot_be_imprinted() {
     let mut sums = ClassSums::new(1, 3, 4);
     sums.add_labels(&[0, 2]).unwrap();
-    sums.add(0, &[1.0, 2.0], &[2, 1], &[0, 2]).unwrap();
+    sums.add(0, Maps { data: &[1.0, 2.0], shape: &[2, 1] }, &[0, 2]).unwrap();
     assert_eq!(
         sums.imprint().unwrap_err().to_string(),
         "class 1 has no training image, so nothing can be imprinted for it"
@@ -340,12 +341,12 @@ fn a_label_beyond_the_classes_is_an_error_wherever_it_comes() {
     let message = "label 3 is out of range: there are 3 classes";
     let mut sums = ClassSums::new(1, 3, 4);
     assert_eq!(sums.add_labels(&[0, 3]).unwrap_err().to_string(), message);
-    assert_eq!(sums.add(0, &[1.0, 2.0], &[2, 1], &[0, 3]).unwrap_err().to_string(), message);
+    assert_eq!(sums.add(0, Maps { data: &[1.0, 2.0], shape: &[2, 1] }, &[0, 3]).unwrap_err().to_string(), message);
     let mut sums = ClassSums::new(1, 3, 4);
     sums.add_labels(&[0, 1, 2]).unwrap();
-    sums.add(0, &[1.0, 2.0, 3.0], &[3, 1], &[0, 1, 2]).unwrap();
+    sums.add(0, Maps { data: &[1.0, 2.0, 3.0], shape: &[3, 1] }, &[0, 1, 2]).unwrap();
     let mut imprinted = sums.imprint().unwrap();
-    assert_eq!(imprinted.classify(0, &[1.0], &[1, 1], &[3]).unwrap_err().to_string(), message);
+    assert_eq!(imprinted.classify(0, Maps { data: &[1.0], shape: &[1, 1] }, &[3]).unwrap_err().to_string(), message);
 }
 
 #[test]
@@ -353,10 +354,10 @@ fn a_tap_that_changes_its_shape_is_an_error_in_both_passes() {
     let message = "tap 0 gave embeddings of 3 numbers after 2";
     let mut sums = ClassSums::new(1, 1, 4);
     sums.add_labels(&[0]).unwrap();
-    sums.add(0, &[1.0, 2.0], &[1, 2], &[0]).unwrap();
-    assert_eq!(sums.add(0, &[1.0; 3], &[1, 3], &[0]).unwrap_err().to_string(), message);
+    sums.add(0, Maps { data: &[1.0, 2.0], shape: &[1, 2] }, &[0]).unwrap();
+    assert_eq!(sums.add(0, Maps { data: &[1.0; 3], shape: &[1, 3] }, &[0]).unwrap_err().to_string(), message);
     let mut imprinted = sums.imprint().unwrap();
-    assert_eq!(imprinted.classify(0, &[1.0; 3], &[1, 3], &[0]).unwrap_err().to_string(), message);
+    assert_eq!(imprinted.classify(0, Maps { data: &[1.0; 3], shape: &[1, 3] }, &[0]).unwrap_err().to_string(), message);
 }
 
 #[test]
@@ -367,11 +368,17 @@ fn features_that_are_no_numbers_are_an_error_in_both_passes() {
         sums.add_labels(&[0, 1]).unwrap();
         sums
     };
-    assert_eq!(sums().add(0, &[1.0, f32::INFINITY], &[2, 1], &[0, 1]).unwrap_err().to_string(), message);
+    assert_eq!(
+        sums().add(0, Maps { data: &[1.0, f32::INFINITY], shape: &[2, 1] }, &[0, 1]).unwrap_err().to_string(),
+        message
+    );
     let mut sums = sums();
-    sums.add(0, &[1.0, 2.0], &[2, 1], &[0, 1]).unwrap();
+    sums.add(0, Maps { data: &[1.0, 2.0], shape: &[2, 1] }, &[0, 1]).unwrap();
     let mut imprinted = sums.imprint().unwrap();
-    assert_eq!(imprinted.classify(0, &[f32::NAN], &[1, 1], &[0]).unwrap_err().to_string(), message);
+    assert_eq!(
+        imprinted.classify(0, Maps { data: &[f32::NAN], shape: &[1, 1] }, &[0]).unwrap_err().to_string(),
+        message
+    );
 }
 
 #[test]
