@@ -167,13 +167,13 @@ pub(crate) struct ImageArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Scoring")]
 pub(crate) struct CriterionArgs {
-    /// Number of training images to look at, the same for each class; all where not given
+    /// Number of training images to look at, the same for each class where labels are used; all where not given
     #[arg(long, value_name = "N", value_parser = positive, conflicts_with = "samples_per_class")]
     pub(crate) samples: Option<usize>,
     /// Number of training images to look at of each class; imprinting can do with few
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) samples_per_class: Option<usize>,
-    /// Look at so many batches at most
+    /// Look at so many batches of training images at most
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) batches: Option<usize>,
     /// Images of a batch; scores by gradients are comparable only at equal sizes

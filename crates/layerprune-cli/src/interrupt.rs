@@ -3,6 +3,8 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::CannotBeDone;
+
 static ASKED: AtomicBool = AtomicBool::new(false);
 
 /// Listens for Ctrl-C and termination from now on.
@@ -19,6 +21,11 @@ pub(crate) fn install() {
 /// Whether to go on.
 pub(crate) fn check() -> ControlFlow<()> {
     if ASKED.load(Ordering::SeqCst) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+}
+
+/// What a command that writes only at its end says when it was interrupted.
+pub(crate) fn ended() -> anyhow::Error {
+    CannotBeDone("interrupted; nothing was written".to_owned()).into()
 }
 
 /// Whether Ctrl-C was pressed.

@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::args::{Global, RecoverArgs, RecoverStep};
 use crate::data::{self, Data};
 use crate::output::count;
-use crate::{CannotBeDone, Usage, interrupt, progress, training};
+use crate::{Usage, interrupt, progress, training};
 
 /// What recovery did.
 #[derive(Debug, Serialize)]
@@ -190,11 +190,7 @@ impl Site<'_> {
 
 fn finished<T>(done: Result<Vec<T>, RecoveryError>, bar: &ProgressBar) -> Result<Vec<T>> {
     bar.finish_and_clear();
-    done.map_err(|error| if interrupt::asked() { interrupted() } else { error.into() })
-}
-
-fn interrupted() -> anyhow::Error {
-    CannotBeDone("interrupted; nothing was written".to_owned()).into()
+    done.map_err(|error| if interrupt::asked() { interrupt::ended() } else { error.into() })
 }
 
 /// The images of this command.
@@ -228,7 +224,7 @@ impl Observe for Engine<'_> {
         for (part, set) in [(Part::Fitted, fitted), (Part::HeldOut, held_out)] {
             for batch in data::batches_for(&first, set, &data.preprocess)? {
                 if interrupt::check() == ControlFlow::Break(()) {
-                    return Err(interrupted().into());
+                    return Err(interrupt::ended().into());
                 }
                 let batch = batch?;
                 let (a, b) = (first.run(&batch.images, batch.shape)?, second.run(&batch.images, batch.shape)?);
@@ -248,7 +244,7 @@ fn output_error(models: [&Model; 3], data: &Data, images: &Dataset, global: &Glo
     let (mut before, mut after, mut whole) = (0.0, 0.0, 0.0);
     for batch in data::batches_for(&original, images, &data.preprocess)? {
         if interrupt::asked() {
-            return Err(interrupted());
+            return Err(interrupt::ended());
         }
         let batch = batch?;
         let run =

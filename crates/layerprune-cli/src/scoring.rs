@@ -12,6 +12,7 @@ use layerprune::graph::{NodeId, ValueId};
 use layerprune::onnx::Model;
 use layerprune::ops::Dim;
 use layerprune::pipeline::{self, Judge, PortError};
+use layerprune::shapes::{self, InputShapes, Shapes};
 use layerprune_data::{Batches, Dataset};
 use layerprune_infer::{InferError, Progress, Session, features, judge};
 use layerprune_train::{DataError, taylor};
@@ -28,7 +29,14 @@ const FEWEST_IMAGES: usize = 4;
 /// What is called `ids`.
 pub(crate) fn parse(ids: &[String], options: &CriterionArgs) -> Result<Vec<Scoring>> {
     let normalize = options.normalize_scores;
-    ids.iter().map(|id| Scoring::parse(id, normalize).map_err(|error| Usage(error.to_string()).into())).collect()
+    let parse = |id: &String| Scoring::parse(id, normalize).map_err(|error| Usage(error.to_string()).into());
+    let all: Vec<Scoring> = ids.iter().map(parse).collect::<Result<_>>()?;
+    if !normalize.is_none() && !all.iter().any(Scoring::reads_filters) {
+        let text =
+            "`--normalize-scores` is for criteria of filters; none of those given scores layers by their filters";
+        return Err(Usage(text.to_owned()).into());
+    }
+    Ok(all)
 }
 
 /// Whether one of `all` needs images, and whether it needs their labels.
@@ -105,10 +113,11 @@ impl Gather<'_> {
         if needs.contains(&Need::Imprint) || needs.contains(&Need::Probes) {
             train.require_every_class()?;
         }
-        let taps = pass.taps().to_vec();
-        let session = Session::with_taps(self.model, &taps, &data::session_options(self.global));
-        let session = session.context("cannot run the model")?;
-        let size = session.fixed_batch().unwrap_or_else(|| self.batch_size(&taps));
+        let shapes = self.shapes(data)?;
+        let model = pass.prepare(self.model, &shapes);
+        let options = data::session_options(self.global);
+        let session = Session::with_taps(&model, pass.taps(), &options).context("cannot run the model")?;
+        let size = session.fixed_batch().unwrap_or_else(|| self.batch_size(pass.taps(), &shapes));
         let batches = |set: &Dataset, epoch| data.shuffled(set, size, session.fixed_batch().is_some(), epoch);
         self.look(&session, batches(train, 0)?, train.len(), "scoring", |taps, labels| Ok(pass.add(taps, labels)?))?;
         for epoch in 1..self.options.probe_epochs * usize::from(pass.is_trained()) {
@@ -119,17 +128,34 @@ impl Gather<'_> {
         if classifiers.is_empty() {
             return Ok(());
         }
-        let held_out = data::batches_for(&session, &data.held_out, &data.preprocess)?;
+        let session = Session::with_taps(&model, classifiers.taps(), &options).context("cannot run the model")?;
+        let held_out = data::batches_of(&session, &data.held_out, &data.preprocess, size)?;
         let classify = |taps: &[Maps<'_>], labels: &[usize]| Ok(classifiers.classify(taps, labels)?);
         self.pass(&session, held_out, data.held_out.len(), "held-out", classify)?;
         classifiers.finish(evidence);
         Ok(())
     }
 
+    /// Shapes of all values for one image of the data.
+    fn shapes(self, data: &Data) -> Result<Shapes> {
+        let mut given = InputShapes::new();
+        let graph = &self.model.graph;
+        let image = data.preprocess.output_shape(data.train.image_shape())?;
+        if let Some(input) = graph.fed_inputs().next() {
+            let known = self.units.shapes.fact(input.value).shape.as_ref().and_then(|shape| shape.first()?.known());
+            let sizes = [known.unwrap_or(1), image[0], image[1], image[2]];
+            given.insert(graph.value_name(input.value).to_owned(), sizes.to_vec());
+        }
+        // Images that do not fit are told of where the model is run.
+        Ok(shapes::infer(graph, &given).unwrap_or_else(|_| self.units.shapes.clone()))
+    }
+
     /// As many images as are asked for, fewer where all that is looked at of them would take more than [`TAPPED`] numbers.
-    fn batch_size(self, taps: &[ValueId]) -> usize {
+    fn batch_size(self, taps: &[ValueId], shapes: &Shapes) -> usize {
         let numbers = |&tap: &ValueId| {
-            let sizes = self.units.shapes.fact(tap).shape.as_ref()?;
+            // What pools is not in these shapes, and small.
+            let sizes =
+                (tap.index() < self.model.graph.value_capacity()).then(|| shapes.fact(tap).shape.as_ref())??;
             sizes.iter().skip(1).try_fold(1_usize, |product, size| product.checked_mul(size.known()?))
         };
         let of_an_image: usize = taps.iter().filter_map(numbers).fold(1, usize::saturating_add);
@@ -164,7 +190,7 @@ impl Gather<'_> {
         });
         bar.finish_and_clear();
         match done {
-            Err(InferError::Interrupted) => Err(interrupted()),
+            Err(InferError::Interrupted) => Err(interrupt::ended()),
             done => done.map(|_| ()).context("cannot run the model on the data"),
         }
     }
@@ -191,7 +217,7 @@ impl Gather<'_> {
         let done = taylor(self.model, &self.units.shapes, sites, statistics, &mut batches, &mut step);
         bar.finish_and_clear();
         if interrupt::asked() {
-            return Err(interrupted());
+            return Err(interrupt::ended());
         }
         done.context("cannot differentiate the model")
     }
@@ -209,7 +235,7 @@ impl Gather<'_> {
         let done = pipeline::leave_one_out(self.model, self.units, &mut port, &mut step);
         bar.finish_and_clear();
         if interrupt::asked() {
-            return Err(interrupted());
+            return Err(interrupt::ended());
         }
         Ok(done?)
     }
@@ -224,13 +250,9 @@ fn gradient_statistic(need: &Need) -> Option<Statistic> {
 
 /// The batch size that the only input of a model declares.
 fn fixed_batch(model: &Model) -> Option<usize> {
-    let shapes = layerprune::shapes::infer(&model.graph, &Default::default()).ok()?;
+    let shapes = shapes::infer(&model.graph, &Default::default()).ok()?;
     let input = model.graph.fed_inputs().next()?;
     shapes.fact(input.value).shape.as_ref()?.first().and_then(Dim::known)
-}
-
-fn interrupted() -> anyhow::Error {
-    CannotBeDone("interrupted; nothing was written".to_owned()).into()
 }
 
 /// Models tried on the same images.

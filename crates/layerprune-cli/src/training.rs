@@ -300,7 +300,7 @@ pub(crate) fn recalibrate_on(model: &Model, data: &Data, set: &Dataset, global: 
     let done = layerprune_train::recalibrate(model, &mut counted);
     bar.finish_and_clear();
     if stopped {
-        return Err(CannotBeDone("interrupted; nothing was written".to_owned()).into());
+        return Err(interrupt::ended());
     }
     match done {
         Err(TrainError::NoBatchNorm) => Ok(None),

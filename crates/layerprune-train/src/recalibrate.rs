@@ -15,6 +15,10 @@ pub fn recalibrate(
     model: &Model,
     batches: &mut dyn Iterator<Item = Result<Batch, DataError>>,
 ) -> Result<Model, TrainError> {
+    // Without one, whatever else cannot be trained does not matter.
+    if model.graph.nodes().all(|(_, node)| node.op_type() != "BatchNormalization") {
+        return Err(TrainError::NoBatchNorm);
+    }
     let mut session = Session::new(model)?;
     if session.program.statistics.is_empty() {
         return Err(TrainError::NoBatchNorm);

@@ -1,7 +1,7 @@
 //! Statistics of small samples: medians, quantiles and intervals. Pure; randomness comes from a seed.
 
 /// 97.5 % quantile of the standard normal distribution: two-sided 95 % intervals.
-const Z_95: f64 = 1.959_963_984_540_054;
+pub(crate) const Z_95: f64 = 1.959_963_984_540_054;
 
 /// The mean; `None` of nothing.
 #[must_use]

@@ -154,6 +154,11 @@ fn plan_layers(
         }
         (plan, None)
     } else if let (true, Some(count)) = (args.iterative, args.what.layers) {
+        if fitted.is_some() {
+            let text = "`--iterative` scores what each removal leaves, and a bridge is fitted only at the end; give one of them";
+            return Err(Usage(text.to_owned()).into());
+        }
+        expect_possible(units, &Target::Layers(count), &constraints)?;
         (iteratively(gather, by, &constraints, count, shapes)?, None)
     } else {
         let scores = scores(args, gather, by)?;
@@ -203,6 +208,7 @@ fn plan_channels(args: &PruneArgs, gather: Gather<'_>, by: &Scoring, steps: &[Re
     if args.scores.is_some() {
         return Err(Usage("`--scores` holds scores of layers, `--filters` scores filters by itself".to_owned()).into());
     }
+    FilterScores::check(by, &model.graph, units, &channels)?;
     let evidence = gather.evidence(&by.needs(), &FilterScores::sites(&model.graph, units, &channels))?;
     let scores = FilterScores::of(by, &model.graph, units, &channels, &evidence)?;
     let scope = match args.filter.scope {
@@ -246,7 +252,7 @@ fn iteratively(
     let (model, units) = (gather.model, gather.units);
     let mut port = Anew { gather, by };
     let done = pipeline::prune_iteratively(model, units, by, constraints, count, shapes, &mut port, &mut step);
-    done.map_err(|error| if interrupt::asked() { interrupted() } else { error.into() })
+    done.map_err(|error| if interrupt::asked() { interrupt::ended() } else { error.into() })
 }
 
 /// Evidence of what is left after each removal.
@@ -259,10 +265,6 @@ impl Calibrate for Anew<'_> {
     fn evidence(&mut self, model: &Model, units: &Units) -> Result<Evidence, PortError> {
         Ok(Gather { model, units, ..self.gather }.for_layers(std::slice::from_ref(self.by))?)
     }
-}
-
-fn interrupted() -> anyhow::Error {
-    CannotBeDone("interrupted; nothing was written".to_owned()).into()
 }
 
 /// The layers that `names` name or match; a glob takes what can go and leaves the rest.
@@ -301,7 +303,7 @@ pub(crate) fn expect_possible(units: &Units, target: &Target, constraints: &Cons
 }
 
 fn budget_fault(error: BudgetError) -> anyhow::Error {
-    if interrupt::asked() { interrupted() } else { error.into() }
+    if interrupt::asked() { interrupt::ended() } else { error.into() }
 }
 
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path, what: &str, schema: u32) -> Result<T> {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use layerprune::analysis::{Units, Way};
 use layerprune::criteria::{self, SCORES_SCHEMA, Scores, Scoring};
 use layerprune::onnx::Model;
-use layerprune::pipeline::score_table;
+use layerprune::pipeline::{Target, score_table};
 use layerprune::plan::{self, Constraints, PlanError};
 use layerprune::record::{Agreement, Record};
 use layerprune::report;
@@ -14,7 +14,7 @@ use crate::commands::prune;
 use crate::compare::{self, Compared};
 use crate::output::{self, Align, table};
 use crate::scoring::{self, Gather};
-use crate::{Usage, data, job, model};
+use crate::{Usage, data, job, model, progress};
 
 /// Scores the units of a model and prints them.
 pub(crate) fn run(args: &ScoreArgs, global: &Global) -> Result<()> {
@@ -33,6 +33,10 @@ pub(crate) fn run(args: &ScoreArgs, global: &Global) -> Result<()> {
     }
     let model = model::read(&args.model)?;
     let units = model::units(&model, &model::input_shapes(&args.shapes, &model)?)?;
+    if let Some(count) = args.layers {
+        prune::expect_possible(&units, &Target::Layers(count), &Constraints::plain())?;
+    }
+    let others = args.with.iter().map(|path| other_scores(path, &units)).collect::<Result<Vec<_>>>()?;
     let mut no_labels = None;
     let data = match args.data.given().zip(scoring::needs_data(&all)) {
         Some((given, true)) => match data::open(&given, &model, true, global) {
@@ -52,21 +56,14 @@ pub(crate) fn run(args: &ScoreArgs, global: &Global) -> Result<()> {
         false => Compared { scores: gather.score(&all)?, refused: Vec::new() },
     };
     let Compared { mut scores, refused } = compared;
-    for path in &args.with {
-        let found: Scores = prune::read_json(path, "scores", SCORES_SCHEMA)?;
-        if found.model != units.model {
-            return Err(PlanError::OtherModel { found: found.model, expected: units.model.clone() }.into());
-        }
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        scores.push(Scores { criterion: format!("{} of {name}", found.criterion), ..found });
-    }
+    scores.extend(others);
     if let (Some(path), [only]) = (&args.output, scores.as_slice()) {
         output::write_file(path, &serde_json::to_string_pretty(only)?)?;
     }
     if let (Some(path), Some(form)) = (&args.report, form) {
         let mut record = record(&args.model, &model, &units, &scores);
         if let Some(count) = args.layers {
-            mark(&mut record, &units, &scores, count)?;
+            mark(&mut record, &units, &scores, count, global);
         }
         output::write_file(path, &form(&record))?;
     }
@@ -79,6 +76,16 @@ pub(crate) fn run(args: &ScoreArgs, global: &Global) -> Result<()> {
     let agreement = Agreement::of(&tables);
     let outcome = compare::Outcome { scores, agreement, refused };
     output::print(global, &outcome, |outcome| compare::text(outcome, &units))
+}
+
+/// Scores of the same model from a file, named after it.
+fn other_scores(path: &Path, units: &Units) -> Result<Scores> {
+    let found: Scores = prune::read_json(path, "scores", SCORES_SCHEMA)?;
+    if found.model != units.model {
+        return Err(PlanError::OtherModel { found: found.model, expected: units.model.clone() }.into());
+    }
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    Ok(Scores { criterion: format!("{} of {name}", found.criterion), ..found })
 }
 
 /// What writes the file at `path`, by its extension.
@@ -108,15 +115,18 @@ fn record(path: &Path, model: &Model, units: &Units, scores: &[Scores]) -> Recor
     }
 }
 
-/// Marks the layers that `prune --layers` would remove by each criterion.
-fn mark(record: &mut Record, units: &Units, scores: &[Scores], count: usize) -> Result<()> {
+/// Marks the layers that `prune --layers` would remove by each criterion that leaves so many.
+fn mark(record: &mut Record, units: &Units, scores: &[Scores], count: usize, global: &Global) {
     for (table, scores) in record.scores.iter_mut().zip(scores) {
-        let plan = plan::lowest(units, scores, &Constraints::plain(), count)?;
-        for row in &mut table.rows {
-            row.removed = plan.removed.iter().any(|planned| planned.unit == row.layer);
+        match plan::lowest(units, scores, &Constraints::plain(), count) {
+            Ok(plan) => {
+                for row in &mut table.rows {
+                    row.removed = plan.removed.iter().any(|planned| planned.unit == row.layer);
+                }
+            }
+            Err(error) => progress::note(global, &format!("nothing is marked by `{}`: {error}", scores.criterion)),
         }
     }
-    Ok(())
 }
 
 fn table_of(scores: &Scores) -> layerprune::record::ScoreTable {

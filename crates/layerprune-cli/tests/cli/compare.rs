@@ -41,7 +41,7 @@ fn criteria_that_read_images_score_every_layer_with_an_interval() {
 fn block_influence_names_what_it_does_not_score() {
     let done = Place::with_data(&nets::residual()).ok(&format!("score net.onnx {DATA} --criterion block-influence"));
     let last = done.stdout.lines().last().unwrap();
-    assert_eq!(last, "no score: layer2.0 (its output is not of the size of its input)");
+    assert_eq!(last, "no score: layer2.0 (its output is not of the shape of its input)");
 }
 
 #[test]
@@ -204,6 +204,7 @@ fn reports_are_of_forms_that_there_are() {
     assert_eq!((marked(0).len(), marked(1).len()), (2, 2));
     assert!(marked(1).iter().all(|layer| planned.contains(layer.as_str())), "{:?} {planned:?}", marked(1));
     place.run("score net.onnx --criterion lamp --layers 99 --report x.md").fails(1, &["99 layers"]);
+    place.run("score net.onnx --criterion random --normalize-scores max").fails(2, &["none of those given"]);
     place.run("score net.onnx --criterion lamp --report page.txt").fails(2, &["`page.txt` should end in"]);
     place.run("score net.onnx --criterion lamp --with x.json").fails(2, &["--compare"]);
     place.run("score net.onnx --criterion lamp --compare --with x.json").fails(1, &["`x.json`"]);
@@ -225,6 +226,9 @@ fn filters_go_by_what_gradients_and_maps_say() {
     place
         .run("prune net.onnx --filters 30% --criterion weight-norm+lamp -o x.onnx")
         .fails(1, &["criterion `weight-norm+lamp` scores layers, not filters"]);
+    place
+        .run(&format!("prune net.onnx {DATA} --filters 30% --criterion leave-one-out -o x.onnx"))
+        .fails(1, &["criterion `leave-one-out` scores layers, not filters"]);
     assert!(!place.path("x.onnx").exists());
 }
 
@@ -242,6 +246,8 @@ fn iterating_removes_one_layer_at_a_time() {
     assert_eq!(done.json()["plan"]["removed"][0], once["plan"]["removed"][0]);
     place.run("prune net.onnx --iterative --filters 10% -o x.onnx").fails(2, &["--layers"]);
     place.run(&format!("prune net.onnx {DATA} --layers 99 --iterative -o x.onnx")).fails(1, &["99 layers"]);
+    let both = format!("prune net.onnx {DATA} --layers 1 --iterative --recover bridge -o x.onnx");
+    place.run(&both).fails(2, &["a bridge is fitted only at the end"]);
 }
 
 #[test]

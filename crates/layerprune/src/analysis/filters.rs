@@ -38,6 +38,7 @@ impl FilterSite {
             "Conv" => (0, 1),
             "ConvTranspose" => (1, 1),
             "Gemm" if position == 1 && attribute::int(node, "transB", 0).ok()? == 1 => (0, last),
+            "Gemm" if position == 0 && attribute::int(node, "transA", 0).ok()? == 1 => (1, last.checked_sub(1)?),
             _ if position == 1 => (rank.checked_sub(1)?, last),
             _ => (rank.checked_sub(2)?, last.checked_sub(1)?),
         };
@@ -60,7 +61,7 @@ impl FilterSite {
         }
         let norm = only_reader(gate).filter(|&reader| {
             let node = graph.node(reader);
-            node.op_type() == "BatchNormalization" && node.input(0) == Some(gate)
+            node.op_type() == "BatchNormalization" && node.input(0) == Some(gate) && axis.output.axis == 1
         });
         if let Some(norm) = norm {
             gate = graph.node(norm).output(0)?;

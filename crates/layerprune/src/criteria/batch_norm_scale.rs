@@ -15,7 +15,8 @@ pub static BATCH_NORM_SCALE: Criterion = Criterion {
     measures: "mean absolute batch-norm scale of the filters",
     filters: Some(FilterRule::Stored(|stored| {
         let [scale, _] = stored.site.norm_parameters(stored.graph, stored.shapes)?;
-        Some(tensor::numbers(&scale)?.into_iter().map(|gamma| f64::from(gamma).abs()).collect())
+        let scale = tensor::numbers(&scale)?.into_iter().map(|gamma| f64::from(gamma).abs()).collect::<Vec<_>>();
+        (scale.len() == stored.site.count).then_some(scale)
     })),
     layers: None,
     batch_norm: true,

@@ -6,7 +6,7 @@ use crate::evidence::{Need, interval};
 /// # Measures
 /// `s_l = 1 − E[x_in · x_out / (‖x_in‖ ‖x_out‖)]` over images, each map taken as one vector.
 /// # Needs
-/// Images without labels, and a layer whose output has the size of its input; others are not scored.
+/// Images without labels, and a layer whose output has the shape of its input; others are not scored.
 /// # Reference
 /// Block influence of Men et al., "ShortGPT: Layers in Large Language Models are More Redundant Than You Expect",
 /// arXiv 2403.03853, 2024, on maps in place of tokens.
@@ -26,7 +26,7 @@ pub static BLOCK_INFLUENCE: Criterion = Criterion {
                     let score = of(None)?;
                     Some(ScoreRow { interval: interval(score, &parts), ..ScoreRow::plain(unit, score) })
                 });
-                (unit, score.ok_or_else(|| "its output is not of the size of its input".to_owned()))
+                (unit, score.ok_or_else(|| "its output is not of the shape of its input".to_owned()))
             });
             Scores::collect(&layers.units.model, "block-influence", rows)
         },

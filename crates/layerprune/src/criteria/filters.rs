@@ -1,14 +1,14 @@
 //! Importance of single filters.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::scoring::scores;
-use super::{CRITERIA, CriterionError, FilterRule, Layers, Scoring};
+use super::scoring::{scores, size_of};
+use super::{CRITERIA, Criterion, CriterionError, FilterRule, Layers, Scoring};
 use crate::analysis::{Channel, ChannelGroup, Channels, FilterSite, Units};
 use crate::evidence::{Evidence, Need};
-use crate::graph::Graph;
+use crate::graph::{Graph, NodeId};
 use crate::onnx::ModelDigest;
 
 /// Version of the JSON form of [`FilterScores`].
@@ -51,12 +51,7 @@ impl FilterScores {
         channels: &Channels,
         evidence: &Evidence,
     ) -> Result<Self, CriterionError> {
-        let by_filters = scoring.single().and_then(|criterion| Some((criterion, criterion.filters?)));
-        let Some((criterion, rule)) = by_filters else {
-            let known = CRITERIA.iter().filter(|criterion| criterion.filters.is_some());
-            let known = known.map(|criterion| format!("`{}`", criterion.id)).collect::<Vec<_>>().join(", ");
-            return Err(CriterionError::NoFilters { criterion: scoring.id(), known });
-        };
+        let (criterion, rule) = rule_of(scoring)?;
         if let FilterRule::Statistic(statistic) = rule
             && !evidence.filters.contains_key(&statistic)
         {
@@ -65,19 +60,24 @@ impl FilterScores {
         }
         let uses = graph.uses();
         let layers = Layers { graph, uses: &uses, units, evidence };
+        let sites = Self::sites(graph, units, channels);
+        let mut scored: BTreeMap<NodeId, Vec<f64>> = BTreeMap::new();
+        for site in &sites {
+            let Some(scores) = scores(rule, &layers, site, None) else { continue };
+            if scores.iter().any(|score| !score.is_finite()) {
+                let unit = graph.label(site.axis.node);
+                return Err(CriterionError::NotFinite { criterion: criterion.id, unit });
+            }
+            scored.insert(site.axis.node, scores);
+        }
+        scoring.normalize.apply(&mut scored, |node| size_of(&sites, graph, units, node));
         let mut rows: Vec<FilterRow> = Vec::new();
         let mut unscored = Vec::new();
         for group in &channels.groups {
             for (source, name) in group.sources.iter().zip(&group.source_names) {
-                if rows.iter().any(|row| row.layer == *name) {
-                    continue;
+                if let Some(scores) = scored.remove(&source.node) {
+                    rows.push(FilterRow { layer: name.clone(), scores });
                 }
-                let site = FilterSite::of_axis(graph, &units.shapes, &uses, *source);
-                let Some(scores) = site.and_then(|site| scores(rule, &layers, &site, None)) else { continue };
-                if scores.iter().any(|score| !score.is_finite()) {
-                    return Err(CriterionError::NotFinite { criterion: criterion.id, unit: name.clone() });
-                }
-                rows.push(FilterRow { layer: name.clone(), scores });
             }
             if !group.source_names.iter().any(|name| rows.iter().any(|row| row.layer == *name)) {
                 unscored.push(group.name.clone());
@@ -90,6 +90,19 @@ impl FilterScores {
             (false, true) if criterion.batch_norm => Err(CriterionError::NoBatchNorm { criterion: criterion.id }),
             (false, _) => Err(CriterionError::Unscored { criterion: criterion.id, layers: unscored }),
         }
+    }
+
+    /// Refuses what scores no filters, and a model on which it cannot be computed whatever the data.
+    ///
+    /// # Errors
+    /// [`CriterionError::NoFilters`], [`CriterionError::NoBatchNorm`].
+    pub fn check(scoring: &Scoring, graph: &Graph, units: &Units, channels: &Channels) -> Result<(), CriterionError> {
+        let (criterion, _) = rule_of(scoring)?;
+        let sites = Self::sites(graph, units, channels);
+        if criterion.batch_norm && sites.iter().all(|site| site.batch_norm.is_none()) {
+            return Err(CriterionError::NoBatchNorm { criterion: criterion.id });
+        }
+        Ok(())
     }
 
     /// The score of one channel: the mean over all filters that make it.
@@ -112,4 +125,13 @@ impl FilterScores {
         let sources = channels.groups.iter().flat_map(|group| &group.sources).filter(|source| seen.insert(source.node));
         sources.filter_map(|&source| FilterSite::of_axis(graph, &units.shapes, &uses, source)).collect()
     }
+}
+
+/// The one criterion of `scoring`, with its rule of filters.
+fn rule_of(scoring: &Scoring) -> Result<(&'static Criterion, FilterRule), CriterionError> {
+    scoring.single().and_then(|criterion| Some((criterion, criterion.filters?))).ok_or_else(|| {
+        let known = CRITERIA.iter().filter(|criterion| criterion.filters.is_some());
+        let known = known.map(|criterion| format!("`{}`", criterion.id)).collect::<Vec<_>>().join(", ");
+        CriterionError::NoFilters { criterion: scoring.id(), known }
+    })
 }

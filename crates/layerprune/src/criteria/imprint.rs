@@ -1,6 +1,7 @@
 use super::{Criterion, CriterionError, LayerRule, Layers, ScoreRow, Scores, tapped_units};
 use crate::evidence::{Classified, Need};
 use crate::record::Proportion;
+use crate::stats::Z_95;
 
 /// Accuracy gain of a classifier imprinted behind each layer.
 ///
@@ -38,11 +39,11 @@ pub(super) fn gains(
         return Err(CriterionError::OtherTaps { criterion, expected: tapped.len(), found: counts.taps.len() });
     }
     let rows = tapped.iter().zip(&counts.taps).map(|(&unit, tap)| {
-        let (gain, half_width) = paired_difference(tap.gained, tap.lost, counts.images);
+        let (gain, interval) = paired_difference(tap.gained, tap.lost, counts.images);
         let row = ScoreRow {
             unit: unit.name.clone(),
             score: gain,
-            interval: Some([gain - half_width, gain + half_width]),
+            interval: Some(interval),
             accuracy: Some(Proportion::of(tap.correct, counts.images)),
         };
         (unit, Ok(row))
@@ -50,12 +51,16 @@ pub(super) fn gains(
     Scores::collect(&layers.units.model, criterion, rows)
 }
 
-/// How many percentage points more are right where `gained` of `images` became so and `lost` did not stay so, and half the
-/// width of the 95 % interval: the variance of a paired difference of proportions (McNemar),
-/// `((g + l) − (g − l)² / n) / n²`.
-pub(super) fn paired_difference(gained: u64, lost: u64, images: u64) -> (f64, f64) {
-    let (gained, lost, images) = (gained as f64, lost as f64, images as f64);
+/// How many percentage points more are right where `gained` of `images` became so and `lost` did not stay so, and the 95 %
+/// interval of that: half an image is added to each of the four cells of the table of pairs, so that no pair that differs
+/// does not mean no uncertainty.
+///
+/// Agresti and Min, "Simple improved confidence intervals for comparing matched proportions", Statistics in Medicine 24, 2005.
+pub(super) fn paired_difference(gained: u64, lost: u64, images: u64) -> (f64, [f64; 2]) {
+    let (gained, lost, count) = (gained as f64, lost as f64, images as f64);
     let difference = gained - lost;
-    let variance = (gained + lost - difference * difference / images) / (images * images);
-    (100.0 * difference / images, 100.0 * 1.959_964 * variance.max(0.0).sqrt())
+    let adjusted = count + 2.0;
+    let variance = (gained + lost + 1.0 - difference * difference / adjusted) / (adjusted * adjusted);
+    let (center, half) = (difference / adjusted, Z_95 * variance.max(0.0).sqrt());
+    (100.0 * difference / count, [100.0 * (center - half), 100.0 * (center + half)])
 }

@@ -2,6 +2,7 @@ use super::imprint::paired_difference;
 use super::{Criterion, CriterionError, LayerRule, Layers, ScoreRow, Scores, scored_units};
 use crate::analysis::Unit;
 use crate::evidence::{Need, Removed};
+use crate::stats::Z_95;
 
 /// Accuracy lost without a layer: the expensive yardstick.
 ///
@@ -22,8 +23,8 @@ pub static LEAVE_ONE_OUT: Criterion = Criterion {
         need: Some(Need::Removals),
         score: |layers| {
             tried("leave-one-out", layers, |unit, removed, images| {
-                let (loss, half_width) = paired_difference(removed.lost, removed.gained, images);
-                ScoreRow { interval: Some([loss - half_width, loss + half_width]), ..ScoreRow::plain(unit, loss) }
+                let (loss, interval) = paired_difference(removed.lost, removed.gained, images);
+                ScoreRow { interval: Some(interval), ..ScoreRow::plain(unit, loss) }
             })
         },
     }),
@@ -47,7 +48,7 @@ pub static LEAVE_ONE_OUT_LOSS: Criterion = Criterion {
         need: Some(Need::Removals),
         score: |layers| {
             tried("leave-one-out-loss", layers, |unit, removed, _| {
-                let half_width = 1.959_964 * removed.loss_error;
+                let half_width = Z_95 * removed.loss_error;
                 let interval = [removed.loss_rise - half_width, removed.loss_rise + half_width];
                 ScoreRow { interval: Some(interval), ..ScoreRow::plain(unit, removed.loss_rise) }
             })

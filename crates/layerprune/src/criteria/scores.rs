@@ -114,9 +114,11 @@ impl Scores {
         ranks
     }
 
-    /// Scores by unit.
-    pub(super) fn by_unit(&self) -> BTreeMap<&str, usize> {
-        self.rows.iter().zip(self.ranks()).map(|(row, rank)| (row.unit.as_str(), rank)).collect()
+    /// The place of each of the units that `taken` takes among these, by unit.
+    pub(super) fn ranks_among(&self, taken: impl Fn(&str) -> bool) -> BTreeMap<&str, usize> {
+        let mut rows: Vec<&ScoreRow> = self.rows.iter().filter(|row| taken(&row.unit)).collect();
+        rows.sort_by(|a, b| a.score.total_cmp(&b.score));
+        rows.into_iter().enumerate().map(|(rank, row)| (row.unit.as_str(), rank)).collect()
     }
 }
 

@@ -56,10 +56,23 @@ impl Scoring {
     /// What a score says, in one line.
     #[must_use]
     pub fn measures(&self) -> String {
-        match self.members[..] {
+        let measures = match self.members[..] {
             [only] => only.measures.to_owned(),
             _ => "sum of the ranks by each criterion, 0 for its least important layer".to_owned(),
-        }
+        };
+        let changed = match self.normalize {
+            Normalize::None => return measures,
+            Normalize::PerParam => "divided by the number of its weights",
+            Normalize::Max => "divided by the greatest of its layer",
+            Normalize::Rank => "as a rank among all filters",
+        };
+        if self.reads_filters() { format!("{measures}, each filter's score {changed}") } else { measures }
+    }
+
+    /// Whether layers are scored by their filters, so that normalising says something.
+    #[must_use]
+    pub fn reads_filters(&self) -> bool {
+        self.members.iter().any(|criterion| criterion.layers.is_none())
     }
 
     /// The criterion, where it is one.
@@ -109,7 +122,8 @@ impl Scoring {
     }
 
     fn ensemble(&self, all: &[Scores], units: &Units) -> Scores {
-        let ranks: Vec<BTreeMap<&str, usize>> = all.iter().map(Scores::by_unit).collect();
+        let common = |name: &str| all.iter().all(|scores| scores.rows.iter().any(|row| row.unit == name));
+        let ranks: Vec<BTreeMap<&str, usize>> = all.iter().map(|scores| scores.ranks_among(common)).collect();
         let (mut rows, mut unscored) = (Vec::new(), Vec::new());
         for unit in scored_units(units) {
             let found: Vec<usize> = ranks.iter().filter_map(|ranks| ranks.get(unit.name.as_str()).copied()).collect();
@@ -154,10 +168,14 @@ fn mean_over_filters(
         return Err(CriterionError::NoEvidence { criterion: criterion.id, labels });
     }
     let sites = sites(graph, units);
-    let size = |node: NodeId| {
-        let site = sites.iter().find(|site| site.axis.node == node);
-        site.and_then(|site| site.layout(graph, &units.shapes)).map_or(1, |layout| layout.size())
-    };
+    for site in &sites {
+        if scores(rule, layers, site, None).is_some_and(|scores| scores.iter().any(|score| !score.is_finite())) {
+            let holds = |unit: &&Unit| unit.scored.contains(&site.axis.node);
+            let unit = scored_units(units).find(holds).map_or_else(String::new, |unit| unit.name.clone());
+            return Err(CriterionError::NotFinite { criterion: criterion.id, unit });
+        }
+    }
+    let size = |node: NodeId| size_of(&sites, graph, units, node);
     let of_part = |part: Option<usize>| {
         let scored = sites.iter().filter_map(|site| Some((site.axis.node, scores(rule, layers, site, part)?)));
         let mut scored: BTreeMap<NodeId, Vec<f64>> = scored.collect();
@@ -184,6 +202,12 @@ fn mean_over_filters(
     });
     let scores = Scores::collect(&units.model, criterion.id, rows)?;
     Ok(Scores { normalize, ..scores })
+}
+
+/// How many weights each filter of a node has.
+pub(super) fn size_of(sites: &[FilterSite], graph: &Graph, units: &Units, node: NodeId) -> usize {
+    let site = sites.iter().find(|site| site.axis.node == node);
+    site.and_then(|site| site.layout(graph, &units.shapes)).map_or(1, |layout| layout.size())
 }
 
 /// The scores of one node's filters, by all batches or by one part of them.

@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use nalgebra::DMatrix;
 
 use super::maps::{self, RANK_IMAGES};
+use super::pooling;
 use super::similarity::{cosine, gram, hsic};
 use super::{ClassSums, Evidence, EvidenceError, Folds, Imprinted, Need, Probes, Statistic};
 use crate::analysis::{FilterSite, Units};
 use crate::batch::Maps;
 use crate::graph::{NodeId, ValueId};
+use crate::onnx::Model;
+use crate::shapes::Shapes;
 
 /// What is gathered of the values inside a model, in one pass over training images, and what is asked of held-out ones
 /// after it.
@@ -28,6 +31,7 @@ pub struct FeaturePass {
     cosines: Option<BTreeMap<String, Folds>>,
     kernels: Option<BTreeMap<String, Folds>>,
     ranked: usize,
+    embedding: usize,
 }
 
 #[derive(Debug)]
@@ -48,7 +52,7 @@ struct Pair {
 /// The classifiers that a [`FeaturePass`] made, to be tried on held-out images.
 #[derive(Debug)]
 pub struct Classifiers {
-    exits: Vec<usize>,
+    taps: Vec<ValueId>,
     imprinted: Option<Imprinted>,
     probes: Option<Probes>,
 }
@@ -98,8 +102,25 @@ impl FeaturePass {
             cosines: needed(Need::Cosines).then(BTreeMap::new),
             kernels: needed(Need::Kernels).then(BTreeMap::new),
             ranked: 0,
+            embedding,
             taps,
         }
+    }
+
+    /// A copy of `model` that pools by itself what only classifiers read, wherever a map is of known size: the engine does it
+    /// quicker, and hands over less. The taps are then values of this copy.
+    #[must_use]
+    pub fn prepare(&mut self, model: &Model, shapes: &Shapes) -> Model {
+        let others: BTreeSet<usize> = self.sites.iter().map(|site| site.tap).collect();
+        let compared = |tap: usize| self.pairs.iter().any(|pair| pair.entry == tap || pair.exit == tap);
+        let mut graph = model.graph.clone();
+        let only: BTreeSet<usize> = self.exits.iter().copied().collect();
+        for tap in only.into_iter().filter(|&tap| !others.contains(&tap) && !compared(tap)) {
+            if let Some(pooled) = pooling::insert(&mut graph, shapes, self.taps[tap], self.embedding) {
+                self.taps[tap] = pooled;
+            }
+        }
+        model.with_graph(graph)
     }
 
     /// The values to look at, in the order in which [`FeaturePass::add`] wants them.
@@ -119,6 +140,7 @@ impl FeaturePass {
     /// # Errors
     /// [`EvidenceError`]: labels out of range, taps that change their shape or give no numbers.
     pub fn add(&mut self, taps: &[Maps<'_>], labels: &[usize]) -> Result<(), EvidenceError> {
+        expect_batched(&self.exits, taps, labels)?;
         if let Some(sums) = &mut self.imprint {
             sums.add_labels(labels)?;
             for (number, &tap) in self.exits.iter().enumerate() {
@@ -182,7 +204,8 @@ impl FeaturePass {
         evidence.cosines = self.cosines;
         evidence.kernels = self.kernels;
         let imprinted = self.imprint.map(ClassSums::imprint).transpose()?;
-        Ok(Classifiers { exits: self.exits, imprinted, probes: self.probes })
+        let taps = self.exits.iter().map(|&place| self.taps[place]).collect();
+        Ok(Classifiers { taps, imprinted, probes: self.probes })
     }
 }
 
@@ -193,17 +216,25 @@ impl Classifiers {
         self.imprinted.is_none() && self.probes.is_none()
     }
 
-    /// Classifies a batch of held-out images by what they give at the pass's taps.
+    /// The values that they read, in the order in which [`Classifiers::classify`] wants them.
+    #[must_use]
+    pub fn taps(&self) -> &[ValueId] {
+        &self.taps
+    }
+
+    /// Classifies a batch of held-out images by what they give at all taps.
     ///
     /// # Errors
     /// As [`FeaturePass::add`].
     pub fn classify(&mut self, taps: &[Maps<'_>], labels: &[usize]) -> Result<(), EvidenceError> {
-        for (number, &tap) in self.exits.iter().enumerate() {
+        let exits: Vec<usize> = (0..taps.len()).collect();
+        expect_batched(&exits, taps, labels)?;
+        for (tap, &maps) in taps.iter().enumerate() {
             if let Some(imprinted) = &mut self.imprinted {
-                imprinted.classify(number, taps[tap], labels)?;
+                imprinted.classify(tap, maps, labels)?;
             }
             if let Some(probes) = &mut self.probes {
-                probes.classify(number, taps[tap], labels)?;
+                probes.classify(tap, maps, labels)?;
             }
         }
         Ok(())
@@ -213,5 +244,15 @@ impl Classifiers {
     pub fn finish(self, evidence: &mut Evidence) {
         evidence.imprint = self.imprinted.map(Imprinted::counts);
         evidence.probes = self.probes.map(Probes::counts);
+    }
+}
+
+/// Refuses taps that do not give one map for each label.
+fn expect_batched(exits: &[usize], taps: &[Maps<'_>], labels: &[usize]) -> Result<(), EvidenceError> {
+    let images = labels.len();
+    let found = |tap: usize| taps[tap].shape.first().copied().unwrap_or(0);
+    match exits.iter().find(|&&tap| found(tap) != images) {
+        Some(&tap) => Err(EvidenceError::NotBatched { tap, found: found(tap), images }),
+        None => Ok(()),
     }
 }

@@ -24,7 +24,8 @@ pub(super) fn statistic(statistic: Statistic, maps: Maps<'_>, axis: usize) -> Op
     let mut sums = vec![0.0; channels];
     for (place, map) in maps.data.chunks_exact(area.max(1)).enumerate() {
         sums[place % channels] += match statistic {
-            Statistic::Rank => rank(map, rows) as f64,
+            Statistic::Rank if map.iter().all(|x| x.is_finite()) => rank(map, rows) as f64,
+            Statistic::Rank => f64::NAN,
             Statistic::NonZero => map.iter().filter(|&&x| x != 0.0).count() as f64 / area as f64,
             Statistic::Mean => map.iter().map(|&x| f64::from(x)).sum::<f64>() / area as f64,
             Statistic::TaylorWeight | Statistic::TaylorGate | Statistic::TaylorBatchNorm | Statistic::TaylorOutput => {

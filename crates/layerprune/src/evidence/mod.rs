@@ -6,7 +6,7 @@
 //! | [`ClassSums`], [`Imprinted`] | class means | 8 · taps · classes · embedding length |
 //! | [`Probes`] | trained linear classifiers | 12 · taps · classes · embedding length |
 //! | [`GradientSums`] | gradients, one pass | 80 · filters · statistics |
-//! | [`Judged`] | one model's answers | 5 · images held out |
+//! | [`Judged`] | one model's answers | 5 · images held out, for each model kept |
 //!
 //! But for the last one, memory does not grow with the number of samples.
 
@@ -117,8 +117,18 @@ pub struct Evidence {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EvidenceError {
+    /// A tap does not give one map for each image.
+    #[error("tap {tap} gives {found} maps for {images} images")]
+    NotBatched {
+        /// The tap.
+        tap: usize,
+        /// Size of its first axis.
+        found: usize,
+        /// Images of the batch.
+        images: usize,
+    },
     /// A class without a sample has no mean.
-    #[error("class {class} has no training image, so nothing can be imprinted for it")]
+    #[error("class {class} has no image among those that were looked at, so nothing can be imprinted for it")]
     MissingClass {
         /// The class index.
         class: usize,

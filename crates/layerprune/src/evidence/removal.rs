@@ -40,15 +40,11 @@ impl Removed {
     #[must_use]
     pub fn between(whole: &Judged, without: &Judged) -> Self {
         let pairs = || whole.right.iter().zip(&without.right);
-        let rises: Vec<f64> = whole
-            .loss
-            .iter()
-            .zip(&without.loss)
-            .map(|(&whole, &without)| f64::from(without) - f64::from(whole))
-            .collect();
-        let count = rises.len().max(1) as f64;
-        let mean = rises.iter().sum::<f64>() / count;
-        let squares: f64 = rises.iter().map(|rise| (rise - mean).powi(2)).sum();
+        let losses = || whole.loss.iter().zip(&without.loss);
+        let rises = || losses().map(|(&whole, &without)| f64::from(without) - f64::from(whole));
+        let count = whole.loss.len().max(1) as f64;
+        let mean = rises().sum::<f64>() / count;
+        let squares: f64 = rises().map(|rise| (rise - mean).powi(2)).sum();
         Self {
             lost: pairs().filter(|(whole, without)| **whole && !**without).count() as u64,
             gained: pairs().filter(|(whole, without)| !**whole && **without).count() as u64,

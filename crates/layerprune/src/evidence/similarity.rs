@@ -5,10 +5,10 @@ use nalgebra::DMatrix;
 use crate::batch::Maps;
 
 /// The mean over images of the cosine between what a layer reads and what it gives; `None` where these are of different
-/// sizes. A map that is zero everywhere is like another such one and unlike all others.
+/// shapes. A map that is zero everywhere is like another such one and unlike all others.
 pub(super) fn cosine(entry: Maps<'_>, exit: Maps<'_>) -> Option<f64> {
     let images = entry.shape.first().copied().filter(|&images| images > 0)?;
-    if entry.data.len() != exit.data.len() || entry.shape.first() != exit.shape.first() {
+    if entry.shape != exit.shape {
         return None;
     }
     let length = (entry.data.len() / images).max(1);

@@ -35,9 +35,18 @@ pub fn prune_iteratively(
     calibrate: &mut dyn Calibrate,
     step: &mut dyn FnMut(&Iteration),
 ) -> Result<Plan, JobError> {
+    let target = format!("{count} layers, one by one");
     let mut removed: Vec<String> = Vec::new();
     let mut left = model.clone();
     loop {
+        let plan = plan::named(units, &removed, constraints)?;
+        let plan = Plan { criterion: Some(scoring.id()), target: target.clone(), ..plan };
+        if removed.len() == count {
+            return Ok(plan);
+        }
+        if !removed.is_empty() {
+            left = surgery::apply(model, units, &plan)?;
+        }
         let found = Units::find(&left, shapes)?;
         let evidence = calibrate.evidence(&left, &found).map_err(at("scoring"))?;
         let scores = scoring.score(&left.graph, &found, &evidence)?;
@@ -50,12 +59,6 @@ pub fn prune_iteratively(
         };
         removed.push(planned.unit.clone());
         step(&Iteration { removed: planned.unit, scores });
-        let target = format!("{count} layers, one by one");
-        let plan = Plan { criterion: Some(scoring.id()), target, ..plan::named(units, &removed, constraints)? };
-        if removed.len() == count {
-            return Ok(plan);
-        }
-        left = surgery::apply(model, units, &plan)?;
     }
 }
 

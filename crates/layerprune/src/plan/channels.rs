@@ -226,7 +226,7 @@ fn global(ranked: &[Vec<(f64, &Channel)>], constraints: &ChannelConstraints, sha
     let total: usize = ranked.iter().flatten().map(|(_, channel)| filters(channel)).sum();
     let mut all: Vec<(f64, usize, usize)> = Vec::new();
     for (group, channels) in ranked.iter().enumerate() {
-        let mean = channels.iter().map(|(score, _)| score).sum::<f64>() / channels.len().max(1) as f64;
+        let mean = channels.iter().map(|(score, _)| score.abs()).sum::<f64>() / channels.len().max(1) as f64;
         let normalised = |score: f64| if mean > 0.0 { score / mean } else { score };
         all.extend(channels.iter().map(|(score, channel)| (normalised(*score), group, filters(channel))));
     }

@@ -89,7 +89,7 @@ fn bars(table: &ScoreTable) -> Option<Figure> {
         title: format!("Scores ({})", table.criterion),
         caption: match ties {
             true => "Least important first. ≈ marks a layer whose score can't be told from that of the next one down: \
-                     their order is chance. A thin line is the 95 % interval of a score that was estimated from samples."
+                     their intervals overlap. A thin line is the 95 % interval of a score that was estimated from samples."
                 .to_owned(),
             false => "Least important first. A thin line is the 95 % interval of a score that was estimated from samples."
                 .to_owned(),

@@ -70,6 +70,7 @@ fn gathered(model: &Model, units: &Units) -> Evidence {
     }
     let mut evidence = Evidence::default();
     let mut classifiers = pass.finish(&mut evidence).unwrap();
+    let session = Session::with_taps(model, classifiers.taps(), &options).unwrap();
     look(&session, &images(24, 12), |taps, labels| classifiers.classify(taps, labels).unwrap());
     classifiers.finish(&mut evidence);
     evidence
@@ -94,7 +95,7 @@ fn criteria_of_behaviour_agree_with_torch_and_share_one_pass() {
     }
     let of = |unit: &str| Unscored {
         unit: unit.to_owned(),
-        reason: "its output is not of the size of its input".to_owned(),
+        reason: "its output is not of the shape of its input".to_owned(),
     };
     let influence = Scoring::from(&BLOCK_INFLUENCE).score(&model.graph, &units, &evidence).unwrap();
     assert_eq!(influence.unscored, [of("plain.conv"), of("depthwise.conv")]);
@@ -108,6 +109,56 @@ fn criteria_of_behaviour_agree_with_torch_and_share_one_pass() {
     let scores = Scoring::from(&LINEAR_PROBE).score(&model.graph, &units, &evidence).unwrap();
     let [correct, ..] = expected["basic"];
     assert!((scores.rows[0].score - 100.0 * correct as f64 / 24.0).abs() < 1e-9);
+}
+
+/// What only classifiers read is pooled by the engine: the same numbers, and the same answers.
+#[test]
+fn pooling_inside_the_model_changes_nothing() {
+    let model = Model::read(golden("criteria_net.onnx")).unwrap();
+    let units = Units::find(&model, &Default::default()).unwrap();
+    let options = SessionOptions { threads: 1, ..Default::default() };
+    let imprinted = |inside: bool| {
+        let mut pass = FeaturePass::new(&units, &[], &BTreeSet::from([Need::Imprint]), 3, 64);
+        let prepared = if inside { pass.prepare(&model, &units.shapes) } else { model.clone() };
+        let session = Session::with_taps(&prepared, pass.taps(), &options).unwrap();
+        let mut values = Vec::new();
+        look(&session, &images(24, 11), |taps, labels| {
+            values.push(taps.iter().map(|maps| (maps.shape.to_vec(), maps.data.to_vec())).collect::<Vec<_>>());
+            pass.add(taps, labels).unwrap();
+        });
+        let mut evidence = Evidence::default();
+        let mut classifiers = pass.finish(&mut evidence).unwrap();
+        let session = Session::with_taps(&prepared, classifiers.taps(), &options).unwrap();
+        look(&session, &images(24, 12), |taps, labels| classifiers.classify(taps, labels).unwrap());
+        classifiers.finish(&mut evidence);
+        (values, evidence.imprint.unwrap())
+    };
+    let ((inside, counts), (outside, expected)) = (imprinted(true), imprinted(false));
+    assert_eq!(counts, expected);
+    for (inside, outside) in inside.iter().flatten().zip(outside.iter().flatten()) {
+        // 64 / 4 channels → 4×4, 64 / 5 → 4×4, 64 / 6 → 3×3, of maps of 6×6.
+        let side = if inside.0[1] == 6 { 3 } else { 4 };
+        assert_eq!((&inside.0[2..], &outside.0[2..]), (&[side, side][..], &[6, 6][..]));
+        for (plane, map) in inside.1.chunks(side * side).zip(outside.1.chunks(36)) {
+            for (cell, found) in plane.iter().enumerate() {
+                let range = |place: usize| place * 6 / side..((place + 1) * 6).div_ceil(side);
+                let (rows, columns) = (range(cell / side), range(cell % side));
+                let area = (rows.len() * columns.len()) as f32;
+                let sum: f32 = rows.flat_map(|row| columns.clone().map(move |column| map[row * 6 + column])).sum();
+                assert!((found - sum / area).abs() < 1e-5, "{found} is not {}", sum / area);
+            }
+        }
+    }
+}
+
+#[test]
+fn taps_that_give_no_map_for_each_image_are_refused() {
+    let model = Model::read(golden("criteria_net.onnx")).unwrap();
+    let units = Units::find(&model, &Default::default()).unwrap();
+    let mut pass = FeaturePass::new(&units, &[], &BTreeSet::from([Need::Imprint]), 3, 64);
+    let maps = Maps { data: &[0.0; 8], shape: &[1, 2, 4] };
+    let taps = vec![maps; pass.taps().len()];
+    assert_eq!(pass.add(&taps, &[0, 1]).unwrap_err().to_string(), "tap 0 gives 1 maps for 2 images");
 }
 
 #[test]
@@ -137,9 +188,10 @@ fn leaving_out_is_scored_by_what_it_costs() {
     let scores = Scoring::from(&LEAVE_ONE_OUT).score(&model.graph, &units, &evidence).unwrap();
     let rows: Vec<(&str, f64)> = scores.rows.iter().map(|row| (row.unit.as_str(), row.score)).collect();
     assert_eq!(rows, [("layer1.0", 25.0), ("layer1.2", -2.0)]);
-    // McNemar: 1.959964 · √(35 − 25²/100) = 10.5
+    // Agresti and Min: centre 25 / 102, half width 1.96 · √(36 − 25² / 102) / 102.
     let [low, high] = scores.rows[0].interval.unwrap();
-    assert!((high - low - 2.0 * 10.508_95).abs() < 1e-3, "{low} {high}");
+    let (center, half) = (100.0 * 25.0 / 102.0, 100.0 * 1.959_964 * (36.0 - 625.0 / 102.0_f64).sqrt() / 102.0);
+    assert!((low - center + half).abs() < 1e-4 && (high - center - half).abs() < 1e-4, "{low} {high}");
     assert_eq!(scores.unscored[0].reason, "it cannot be removed alone");
     let loss = Scoring::from(&LEAVE_ONE_OUT_LOSS).score(&model.graph, &units, &evidence).unwrap();
     assert_eq!(loss.rows[0].score, 0.5);
@@ -223,6 +275,7 @@ fn iterating_scores_what_is_left_anew_after_each_removal() {
     // In one shot it would be layer1.1, layer2.1 and layer1.0.
     assert_eq!(removed, ["layer1.1", "layer1.2", "layer1.0"]);
     assert_eq!(plan.criterion.as_deref(), Some("leave-one-out-loss"));
+    assert!(iterate(0).unwrap().removed.is_empty());
     let error = iterate(9).unwrap_err();
     assert_eq!(error.to_string(), "9 layers are to be removed, only 5 can be");
     assert_eq!(steps.len(), 5);

@@ -1,7 +1,9 @@
 //! Channel groups, dead channels and filters: nets whose right answer is known.
 
 use layerprune::analysis::{Channels, Units};
-use layerprune::criteria::{BATCH_NORM_SCALE, Criterion, CriterionError, FilterScores, IMPRINT, WEIGHT_NORM};
+use layerprune::criteria::{
+    BATCH_NORM_SCALE, Criterion, CriterionError, FilterScores, IMPRINT, Normalize, Scoring, WEIGHT_NORM,
+};
 use layerprune::graph::tensor;
 use layerprune::onnx::Model;
 use layerprune::plan::{self, ChannelConstraints, Plan, PlanError, Scope};
@@ -372,6 +374,41 @@ fn filters_of_grouped_transposed_convolutions_are_those_of_their_group() {
     let (units, channels) = found(&model);
     let scores = filter_scores(&WEIGHT_NORM, &model, &units, &channels).unwrap();
     assert_eq!(scores.rows[0].scores, [10.0, 20.0, 74.0, 100.0]);
+}
+
+#[test]
+fn filters_of_a_gemm_are_found_whichever_side_holds_the_weight() {
+    use layerprune::analysis::FilterSite;
+    // y = Aᵀ · x with A of 3 inputs and 2 filters, x of 3×4.
+    let mut net = Builder::new(1);
+    let x = net.input("x", &[4, 1, 1]);
+    let x = net.node("Flatten", "/flat", &[&x], vec![]);
+    let x = net.node("Transpose", "/turn", &[&x], vec![]);
+    let weight = net.tensor("weight", tensor::from_f32(&[4, 2], &[1.0, 10.0, 2.0, 20.0, 3.0, 30.0, 4.0, 40.0]));
+    let y = net.node("Gemm", "/gemm", &[&weight, &x], vec![int("transA", 1)]);
+    net.output(&y);
+    let model = net.build();
+    let (units, _) = found(&model);
+    let gemm = model.graph.nodes().find(|(_, node)| node.op_type() == "Gemm").unwrap().0;
+    let site = FilterSite::of_node(&model.graph, &units.shapes, &model.graph.uses(), gemm).unwrap();
+    assert_eq!(site.sums(&model.graph, &units.shapes, |weight| weight), Some(vec![10.0, 100.0]));
+}
+
+#[test]
+fn normalized_scores_of_filters_are_kept_apart() {
+    let model = vgg(1, 8, &[4, 6], 3);
+    let (units, channels) = found(&model);
+    let by = |how| {
+        let scoring = Scoring::parse("weight-norm", how).unwrap();
+        FilterScores::of(&scoring, &model.graph, &units, &channels, &Default::default()).unwrap()
+    };
+    let (plain, largest) = (by(Normalize::None), by(Normalize::Max));
+    for (plain, largest) in plain.rows.iter().zip(&largest.rows) {
+        let most = plain.scores.iter().copied().fold(0.0, f64::max);
+        assert!(plain.scores.iter().zip(&largest.scores).all(|(a, b)| (a / most - b).abs() < 1e-12));
+    }
+    let ranked: Vec<f64> = by(Normalize::Rank).rows.into_iter().flat_map(|row| row.scores).collect();
+    assert!(ranked.contains(&0.0) && ranked.contains(&1.0), "{ranked:?}");
 }
 
 #[test]

@@ -332,7 +332,7 @@ fn a_class_without_an_image_cannot_be_imprinted() {
     sums.add(0, Maps { data: &[1.0, 2.0], shape: &[2, 1] }, &[0, 2]).unwrap();
     assert_eq!(
         sums.imprint().unwrap_err().to_string(),
-        "class 1 has no training image, so nothing can be imprinted for it"
+        "class 1 has no image among those that were looked at, so nothing can be imprinted for it"
     );
 }
 

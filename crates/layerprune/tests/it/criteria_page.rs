@@ -24,17 +24,18 @@ that of `taylor-weight`, `weight-norm`, `feature-maps`, `taylor-gate` and `batch
 
 **How far to trust a score.** Accuracies carry binomial intervals, gains those of paired differences; what is averaged over
 batches carries the 95 % interval that ten parts of the batches give by Student's distribution, where there are at least two
-batches. A layer whose interval overlaps that of the next higher one is marked `≈`: their order is chance. Scores of the
-weights alone have no interval, which doesn't make them right: `score --compare` holds them against the yardstick,
+batches. A layer whose interval overlaps that of the next higher one is marked `≈`: these scores do not tell which of the two
+matters more. That is careful: intervals may overlap a little where a test of the difference would tell. Scores of the weights
+alone have no interval, which doesn't make them right: `score --compare` holds them against the yardstick,
 `leave-one-out`.
 
 **What it costs.** Everything that is read of values inside the model comes from one pass over the data, everything that is
 read of gradients from another one, whatever the number of criteria; `linear-probe` goes through the images several times,
 `leave-one-out` cuts, recalibrates and evaluates the model once for each layer. `--samples`, `--samples-per-class` and
-`--batches` bound the passes. Memory doesn't grow with the number of images: 8 · layers · classes · embedding length bytes for
+`--batches` bound the passes over training images; held-out images are all looked at (`--held-out` is their share). Memory doesn't grow with the number of images: 8 · layers · classes · embedding length bytes for
 `imprint`, 12 for `linear-probe`, 80 for each filter and statistic, 320 for each layer and comparison, and the values looked
-at of one batch, which has fewer images where these would take more than 256 MiB. Only `leave-one-out` keeps 5 bytes for each
-held-out image.
+at of one batch, which has fewer images where these would take more than 256 MiB. A pass over gradients takes what a training step
+of `--score-batch` images takes. Only `leave-one-out` keeps something for each held-out image: about 25 bytes.
 
 | criterion | a score says | filters | reads |
 |---|---|---|---|

@@ -67,7 +67,8 @@ fn find() -> (PathBuf, &'static str) {
 
 /// The library that the installed Python package carries.
 fn in_python() -> Option<PathBuf> {
-    let script = "import importlib.util as u; print(u.find_spec('onnxruntime').submodule_search_locations[0])";
+    // The current folder is no place to take a library from.
+    let script = "import sys; sys.path = [p for p in sys.path if p]; import importlib.util as u; print(u.find_spec('onnxruntime').submodule_search_locations[0])";
     let folder = ["python3", "python"].iter().find_map(|python| {
         let output = Command::new(python).args(["-c", script]).output().ok().filter(|done| done.status.success())?;
         let folder = String::from_utf8(output.stdout).ok()?;
