@@ -114,9 +114,8 @@ impl Gather<'_> {
             train.require_every_class()?;
         }
         let shapes = self.shapes(data)?;
-        let model = pass.prepare(self.model, &shapes);
         let options = data::session_options(self.global);
-        let session = Session::with_taps(&model, pass.taps(), &options).context("cannot run the model")?;
+        let session = Session::with_taps(self.model, pass.taps(), &options).context("cannot run the model")?;
         let size = session.fixed_batch().unwrap_or_else(|| self.batch_size(pass.taps(), &shapes));
         let batches = |set: &Dataset, epoch| data.shuffled(set, size, session.fixed_batch().is_some(), epoch);
         self.look(&session, batches(train, 0)?, train.len(), "scoring", |taps, labels| Ok(pass.add(taps, labels)?))?;
@@ -124,11 +123,12 @@ impl Gather<'_> {
             let train_on = |taps: &[Maps<'_>], labels: &[usize]| Ok(pass.train(taps, labels)?);
             self.look(&session, batches(train, epoch as u64)?, train.len(), "probing", train_on)?;
         }
+        drop(session);
         let mut classifiers = pass.finish(evidence)?;
         if classifiers.is_empty() {
             return Ok(());
         }
-        let session = Session::with_taps(&model, classifiers.taps(), &options).context("cannot run the model")?;
+        let session = Session::with_taps(self.model, classifiers.taps(), &options).context("cannot run the model")?;
         let held_out = data::batches_of(&session, &data.held_out, &data.preprocess, size)?;
         let classify = |taps: &[Maps<'_>], labels: &[usize]| Ok(classifiers.classify(taps, labels)?);
         self.pass(&session, held_out, data.held_out.len(), "held-out", classify)?;

@@ -5,14 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use nalgebra::DMatrix;
 
 use super::maps::{self, RANK_IMAGES};
-use super::pooling;
 use super::similarity::{cosine, gram, hsic};
 use super::{ClassSums, Evidence, EvidenceError, Folds, Imprinted, Need, Probes, Statistic};
 use crate::analysis::{FilterSite, Units};
 use crate::batch::Maps;
 use crate::graph::{NodeId, ValueId};
-use crate::onnx::Model;
-use crate::shapes::Shapes;
 
 /// What is gathered of the values inside a model, in one pass over training images, and what is asked of held-out ones
 /// after it.
@@ -31,7 +28,6 @@ pub struct FeaturePass {
     cosines: Option<BTreeMap<String, Folds>>,
     kernels: Option<BTreeMap<String, Folds>>,
     ranked: usize,
-    embedding: usize,
 }
 
 #[derive(Debug)]
@@ -102,25 +98,8 @@ impl FeaturePass {
             cosines: needed(Need::Cosines).then(BTreeMap::new),
             kernels: needed(Need::Kernels).then(BTreeMap::new),
             ranked: 0,
-            embedding,
             taps,
         }
-    }
-
-    /// A copy of `model` that pools by itself what only classifiers read, wherever a map is of known size: the engine does it
-    /// quicker, and hands over less. The taps are then values of this copy.
-    #[must_use]
-    pub fn prepare(&mut self, model: &Model, shapes: &Shapes) -> Model {
-        let others: BTreeSet<usize> = self.sites.iter().map(|site| site.tap).collect();
-        let compared = |tap: usize| self.pairs.iter().any(|pair| pair.entry == tap || pair.exit == tap);
-        let mut graph = model.graph.clone();
-        let only: BTreeSet<usize> = self.exits.iter().copied().collect();
-        for tap in only.into_iter().filter(|&tap| !others.contains(&tap) && !compared(tap)) {
-            if let Some(pooled) = pooling::insert(&mut graph, shapes, self.taps[tap], self.embedding) {
-                self.taps[tap] = pooled;
-            }
-        }
-        model.with_graph(graph)
     }
 
     /// The values to look at, in the order in which [`FeaturePass::add`] wants them.
@@ -140,12 +119,9 @@ impl FeaturePass {
     /// # Errors
     /// [`EvidenceError`]: labels out of range, taps that change their shape or give no numbers.
     pub fn add(&mut self, taps: &[Maps<'_>], labels: &[usize]) -> Result<(), EvidenceError> {
-        expect_batched(&self.exits, taps, labels)?;
         if let Some(sums) = &mut self.imprint {
-            sums.add_labels(labels)?;
-            for (number, &tap) in self.exits.iter().enumerate() {
-                sums.add(number, taps[tap], labels)?;
-            }
+            let exits: Vec<Maps<'_>> = self.exits.iter().map(|&tap| taps[tap]).collect();
+            sums.add(&exits, labels)?;
         }
         self.train(taps, labels)?;
         for (&statistic, sums) in &mut self.statistics {
@@ -169,8 +145,8 @@ impl FeaturePass {
     /// As [`FeaturePass::add`].
     pub fn train(&mut self, taps: &[Maps<'_>], labels: &[usize]) -> Result<(), EvidenceError> {
         let Some(probes) = &mut self.probes else { return Ok(()) };
-        let train = |(number, &tap): (usize, &usize)| probes.train(number, taps[tap], labels);
-        self.exits.iter().enumerate().try_for_each(train)
+        let exits: Vec<Maps<'_>> = self.exits.iter().map(|&tap| taps[tap]).collect();
+        probes.train(&exits, labels)
     }
 
     fn compare(&mut self, taps: &[Maps<'_>]) {
@@ -227,15 +203,11 @@ impl Classifiers {
     /// # Errors
     /// As [`FeaturePass::add`].
     pub fn classify(&mut self, taps: &[Maps<'_>], labels: &[usize]) -> Result<(), EvidenceError> {
-        let exits: Vec<usize> = (0..taps.len()).collect();
-        expect_batched(&exits, taps, labels)?;
-        for (tap, &maps) in taps.iter().enumerate() {
-            if let Some(imprinted) = &mut self.imprinted {
-                imprinted.classify(tap, maps, labels)?;
-            }
-            if let Some(probes) = &mut self.probes {
-                probes.classify(tap, maps, labels)?;
-            }
+        if let Some(imprinted) = &mut self.imprinted {
+            imprinted.classify(taps, labels)?;
+        }
+        if let Some(probes) = &mut self.probes {
+            probes.classify(taps, labels)?;
         }
         Ok(())
     }
@@ -244,15 +216,5 @@ impl Classifiers {
     pub fn finish(self, evidence: &mut Evidence) {
         evidence.imprint = self.imprinted.map(Imprinted::counts);
         evidence.probes = self.probes.map(Probes::counts);
-    }
-}
-
-/// Refuses taps that do not give one map for each label.
-fn expect_batched(exits: &[usize], taps: &[Maps<'_>], labels: &[usize]) -> Result<(), EvidenceError> {
-    let images = labels.len();
-    let found = |tap: usize| taps[tap].shape.first().copied().unwrap_or(0);
-    match exits.iter().find(|&&tap| found(tap) != images) {
-        Some(&tap) => Err(EvidenceError::NotBatched { tap, found: found(tap), images }),
-        None => Ok(()),
     }
 }

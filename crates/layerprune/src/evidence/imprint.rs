@@ -1,5 +1,7 @@
 //! Classifiers imprinted at the taps: class means in place of training.
 
+use rayon::prelude::*;
+
 use super::pooling::Pooling;
 use super::tally::Tally;
 use super::{Classified, EvidenceError};
@@ -32,43 +34,35 @@ impl ClassSums {
         Self { embedding, classes, counts: vec![0; classes], taps: vec![Vec::new(); taps] }
     }
 
-    /// Adds the labels of a batch. Call once for each batch, before its taps.
+    /// Adds what all taps gave for a batch: N,C,(H,W) each.
     ///
     /// # Errors
-    /// [`EvidenceError::LabelOutOfRange`].
-    pub fn add_labels(&mut self, labels: &[usize]) -> Result<(), EvidenceError> {
-        for &label in labels {
-            *self.counts.get_mut(label).ok_or(EvidenceError::LabelOutOfRange { label, classes: self.classes })? += 1;
-        }
-        Ok(())
-    }
-
-    /// Adds what `tap` gave for a batch: N,C,(H,W).
-    ///
-    /// # Errors
-    /// [`EvidenceError::ShapeChanged`], [`EvidenceError::LabelOutOfRange`].
-    pub fn add(&mut self, tap: usize, maps: Maps<'_>, labels: &[usize]) -> Result<(), EvidenceError> {
-        let pooling = Pooling::of(maps.shape, self.embedding);
-        let length = pooling.length();
-        let sums = &mut self.taps[tap];
-        if sums.is_empty() {
-            sums.resize(self.classes * length, 0.0);
-        }
-        if sums.len() != self.classes * length {
-            return Err(EvidenceError::ShapeChanged { tap, expected: sums.len() / self.classes, found: length });
-        }
-        let mut embedding = vec![0.0; length];
-        for (image, &label) in maps.data.chunks_exact(pooling.input_length()).zip(labels) {
-            if label >= self.classes {
-                return Err(EvidenceError::LabelOutOfRange { label, classes: self.classes });
+    /// [`EvidenceError::LabelOutOfRange`], [`EvidenceError::NotBatched`], [`EvidenceError::ShapeChanged`],
+    /// [`EvidenceError::NotFinite`].
+    pub fn add(&mut self, taps: &[Maps<'_>], labels: &[usize]) -> Result<(), EvidenceError> {
+        check(taps, labels, self.classes)?;
+        labels.iter().for_each(|&label| self.counts[label] += 1);
+        let (classes, embedding) = (self.classes, self.embedding);
+        let add = |(tap, (sums, maps)): (usize, (&mut Vec<f64>, &Maps<'_>))| {
+            let pooling = Pooling::of(maps.shape, embedding);
+            let length = pooling.length();
+            if sums.is_empty() {
+                sums.resize(classes * length, 0.0);
             }
-            pooling.pool(image, &mut embedding);
-            finite(tap, &embedding)?;
-            for (sum, &x) in sums[label * length..][..length].iter_mut().zip(&embedding) {
-                *sum += f64::from(x);
+            if sums.len() != classes * length {
+                return Err(EvidenceError::ShapeChanged { tap, expected: sums.len() / classes, found: length });
             }
-        }
-        Ok(())
+            let mut embedding = vec![0.0; length];
+            for (image, &label) in maps.data.chunks_exact(pooling.input_length()).zip(labels) {
+                pooling.pool(image, &mut embedding);
+                finite(tap, &embedding)?;
+                for (sum, &x) in sums[label * length..][..length].iter_mut().zip(&embedding) {
+                    *sum += f64::from(x);
+                }
+            }
+            Ok(())
+        };
+        self.taps.par_iter_mut().zip(taps).enumerate().try_for_each(add)
     }
 
     /// Imprints: the mean of each class, brought to unit length, becomes its weight vector.
@@ -94,28 +88,30 @@ impl ClassSums {
 }
 
 impl Imprinted {
-    /// Classifies what `tap` gave for a batch and counts what is right. The taps of a batch come in forward order.
+    /// Classifies what all taps gave for a batch and counts what is right.
     ///
     /// # Errors
-    /// [`EvidenceError::ShapeChanged`], [`EvidenceError::LabelOutOfRange`].
-    pub fn classify(&mut self, tap: usize, maps: Maps<'_>, labels: &[usize]) -> Result<(), EvidenceError> {
-        let pooling = Pooling::of(maps.shape, self.embedding);
-        let length = pooling.length();
-        let weights = &self.taps[tap];
-        if weights.len() != self.classes * length {
-            return Err(EvidenceError::ShapeChanged { tap, expected: weights.len() / self.classes, found: length });
-        }
-        if let Some(&label) = labels.iter().find(|&&label| label >= self.classes) {
-            return Err(EvidenceError::LabelOutOfRange { label, classes: self.classes });
-        }
-        let mut embedding = vec![0.0; length];
-        let mut right = Vec::with_capacity(labels.len());
-        for (image, &label) in maps.data.chunks_exact(pooling.input_length()).zip(labels) {
-            pooling.pool(image, &mut embedding);
-            finite(tap, &embedding)?;
-            right.push(nearest(weights, &embedding) == label);
-        }
-        self.tally.add(tap, &right);
+    /// As [`ClassSums::add`].
+    pub fn classify(&mut self, taps: &[Maps<'_>], labels: &[usize]) -> Result<(), EvidenceError> {
+        check(taps, labels, self.classes)?;
+        let (classes, embedding) = (self.classes, self.embedding);
+        let right = |(tap, (weights, maps)): (usize, (&Vec<f32>, &Maps<'_>))| {
+            let pooling = Pooling::of(maps.shape, embedding);
+            let length = pooling.length();
+            if weights.len() != classes * length {
+                return Err(EvidenceError::ShapeChanged { tap, expected: weights.len() / classes, found: length });
+            }
+            let mut embedding = vec![0.0; length];
+            let images = maps.data.chunks_exact(pooling.input_length()).zip(labels);
+            let right = images.map(|(image, &label)| {
+                pooling.pool(image, &mut embedding);
+                finite(tap, &embedding)?;
+                Ok(nearest(weights, &embedding) == label)
+            });
+            right.collect::<Result<Vec<bool>, _>>()
+        };
+        let right: Vec<Vec<bool>> = self.taps.par_iter().zip(taps).enumerate().map(right).collect::<Result<_, _>>()?;
+        right.iter().enumerate().for_each(|(tap, right)| self.tally.add(tap, right));
         Ok(())
     }
 
@@ -123,6 +119,19 @@ impl Imprinted {
     #[must_use]
     pub fn counts(self) -> Classified {
         self.tally.counts()
+    }
+}
+
+/// Refuses labels beyond the classes, and taps that do not give one map for each of them.
+pub(super) fn check(taps: &[Maps<'_>], labels: &[usize], classes: usize) -> Result<(), EvidenceError> {
+    if let Some(&label) = labels.iter().find(|&&label| label >= classes) {
+        return Err(EvidenceError::LabelOutOfRange { label, classes });
+    }
+    let images = labels.len();
+    let found = |maps: &Maps<'_>| maps.shape.first().copied().unwrap_or(0);
+    match taps.iter().enumerate().find(|(_, maps)| found(maps) != images) {
+        Some((tap, maps)) => Err(EvidenceError::NotBatched { tap, found: found(maps), images }),
+        None => Ok(()),
     }
 }
 

@@ -1,11 +1,5 @@
 //! How the output of a layer becomes a vector that a linear classifier reads.
 
-use crate::graph::{Graph, ValueId, tensor};
-use crate::proto::attribute_proto::AttributeType;
-use crate::proto::tensor_proto::DataType;
-use crate::proto::{AttributeProto, NodeProto};
-use crate::shapes::Shapes;
-
 /// Adaptive average pooling of C×H×W maps to C×d×d, d = √(N / C) rounded, at least 1 and at most the map.
 pub(super) struct Pooling {
     channels: usize,
@@ -58,56 +52,6 @@ impl Pooling {
             }
         }
     }
-}
-
-/// Behind `value`, N×C×H×W of known sizes, nodes that pool it as [`Pooling`] does; what they give. `None` where it is of
-/// another kind, or as small already.
-///
-/// Each axis is a product with a matrix of shares: `(X · P_w)ᵀ · P_h`, transposed back.
-pub(super) fn insert(graph: &mut Graph, shapes: &Shapes, value: ValueId, embedding: usize) -> Option<ValueId> {
-    let fact = shapes.fact(value);
-    let [_, channels, height, width] = &fact.shape.as_ref()?[..] else { return None };
-    let sizes = [1, channels.known()?, height.known()?, width.known()?];
-    let pooling = Pooling::of(&sizes, embedding);
-    if fact.data_type != Some(DataType::Float) || pooling.map == pooling.pooled || pooling.length() == 0 {
-        return None;
-    }
-    let name = graph.value_name(value).to_owned();
-    let mut after = graph.uses().producer(value);
-    let mut add = |graph: &mut Graph, part: &str, proto: NodeProto, inputs: Vec<Option<ValueId>>| {
-        let output = graph.add_value(&format!("{name}.{part}"));
-        after = Some(graph.insert_node(after, proto, inputs, vec![Some(output)]));
-        output
-    };
-    let mut pooled = value;
-    for axis in [1, 0] {
-        let shares = shares(pooling.map[axis], pooling.pooled[axis]);
-        let dims = [pooling.map[axis], pooling.pooled[axis]];
-        let shares = graph.add_initializer(&format!("{name}.shares{axis}"), tensor::from_f32(&dims, &shares));
-        let proto = NodeProto { op_type: Some("MatMul".to_owned()), ..NodeProto::default() };
-        pooled = add(graph, &format!("pooled{axis}"), proto, vec![Some(pooled), Some(shares)]);
-        let perm = AttributeProto {
-            name: Some("perm".to_owned()),
-            r#type: Some(AttributeType::Ints as i32),
-            ints: vec![0, 1, 3, 2],
-            ..AttributeProto::default()
-        };
-        let proto = NodeProto { op_type: Some("Transpose".to_owned()), attribute: vec![perm], ..NodeProto::default() };
-        pooled = add(graph, &format!("turned{axis}"), proto, vec![Some(pooled)]);
-    }
-    Some(pooled)
-}
-
-/// What share each of `size` places has in each of `pooled` means, row-major.
-fn shares(size: usize, pooled: usize) -> Vec<f32> {
-    let mut shares = vec![0.0; size * pooled];
-    for cell in 0..pooled {
-        let (from, to) = bounds(cell, size, pooled);
-        for place in from..to {
-            shares[place * pooled + cell] = 1.0 / (to - from) as f32;
-        }
-    }
-    shares
 }
 
 /// The places that cell `place` of `pooled` is the mean of.

@@ -1,8 +1,9 @@
 //! Linear classifiers trained at the taps.
 
 use nalgebra::DMatrix;
+use rayon::prelude::*;
 
-use super::imprint::finite;
+use super::imprint::{check, finite};
 use super::pooling::Pooling;
 use super::tally::Tally;
 use super::{Classified, EvidenceError};
@@ -42,40 +43,52 @@ impl Probes {
         Self { embedding, classes, taps: vec![probe; taps], tally: Tally::new(taps) }
     }
 
-    /// One step on what `tap` gave for a batch: N,C,(H,W).
+    /// One step on what each tap gave for a batch: N,C,(H,W) each.
     ///
     /// # Errors
-    /// [`EvidenceError::ShapeChanged`], [`EvidenceError::LabelOutOfRange`], [`EvidenceError::NotFinite`].
-    pub fn train(&mut self, tap: usize, maps: Maps<'_>, labels: &[usize]) -> Result<(), EvidenceError> {
-        let inputs = self.inputs(tap, maps, labels)?;
-        let probe = &mut self.taps[tap];
-        if probe.weights.is_empty() {
-            let zeros = DMatrix::zeros(inputs.nrows(), self.classes);
-            *probe = Probe { weights: zeros.clone(), means: [zeros.clone(), zeros], steps: 0 };
-        }
-        // Classes × images: the gradient of the mean cross-entropy at the scores.
-        let mut gradient = probe.weights.tr_mul(&inputs);
-        for (mut scores, &label) in gradient.column_iter_mut().zip(labels) {
-            softmax(scores.as_mut_slice());
-            scores[label] -= 1.0;
-        }
-        gradient /= labels.len() as f32;
-        probe.step(&(inputs * gradient.transpose()));
-        Ok(())
+    /// [`EvidenceError::LabelOutOfRange`], [`EvidenceError::NotBatched`], [`EvidenceError::ShapeChanged`],
+    /// [`EvidenceError::NotFinite`].
+    pub fn train(&mut self, taps: &[Maps<'_>], labels: &[usize]) -> Result<(), EvidenceError> {
+        check(taps, labels, self.classes)?;
+        let (classes, embedding) = (self.classes, self.embedding);
+        let train = |(tap, (probe, maps)): (usize, (&mut Probe, &Maps<'_>))| {
+            let inputs = probe.inputs(tap, *maps, embedding)?;
+            if probe.weights.is_empty() {
+                let zeros = DMatrix::zeros(inputs.nrows(), classes);
+                *probe = Probe { weights: zeros.clone(), means: [zeros.clone(), zeros], steps: 0 };
+            }
+            // Classes × images: the gradient of the mean cross-entropy at the scores.
+            let mut gradient = probe.weights.tr_mul(&inputs);
+            for (mut scores, &label) in gradient.column_iter_mut().zip(labels) {
+                softmax(scores.as_mut_slice());
+                scores[label] -= 1.0;
+            }
+            gradient /= labels.len() as f32;
+            probe.step(&(inputs * gradient.transpose()));
+            Ok(())
+        };
+        self.taps.par_iter_mut().zip(taps).enumerate().try_for_each(train)
     }
 
-    /// Classifies what `tap` gave for a batch and counts what is right. The taps of a batch come in forward order.
+    /// Classifies what all taps gave for a batch and counts what is right.
     ///
     /// # Errors
     /// As [`Probes::train`].
-    pub fn classify(&mut self, tap: usize, maps: Maps<'_>, labels: &[usize]) -> Result<(), EvidenceError> {
-        let inputs = self.inputs(tap, maps, labels)?;
-        if self.taps[tap].weights.is_empty() {
-            self.taps[tap].weights = DMatrix::zeros(inputs.nrows(), self.classes);
-        }
-        let scores = self.taps[tap].weights.tr_mul(&inputs);
-        let right = scores.column_iter().zip(labels).map(|(scores, &label)| first_largest(scores.as_slice()) == label);
-        self.tally.add(tap, &right.collect::<Vec<_>>());
+    pub fn classify(&mut self, taps: &[Maps<'_>], labels: &[usize]) -> Result<(), EvidenceError> {
+        check(taps, labels, self.classes)?;
+        let (classes, embedding) = (self.classes, self.embedding);
+        let right = |(tap, (probe, maps)): (usize, (&mut Probe, &Maps<'_>))| {
+            let inputs = probe.inputs(tap, *maps, embedding)?;
+            if probe.weights.is_empty() {
+                probe.weights = DMatrix::zeros(inputs.nrows(), classes);
+            }
+            let scores = probe.weights.tr_mul(&inputs);
+            let pairs = scores.column_iter().zip(labels);
+            Ok(pairs.map(|(scores, &label)| first_largest(scores.as_slice()) == label).collect())
+        };
+        let taps = self.taps.par_iter_mut().zip(taps).enumerate();
+        let right: Vec<Vec<bool>> = taps.map(right).collect::<Result<_, EvidenceError>>()?;
+        right.iter().enumerate().for_each(|(tap, right)| self.tally.add(tap, right));
         Ok(())
     }
 
@@ -84,19 +97,18 @@ impl Probes {
     pub fn counts(self) -> Classified {
         self.tally.counts()
     }
+}
 
+impl Probe {
     /// One column for each image: its embedding of mean square one, and a one for the bias.
-    fn inputs(&self, tap: usize, maps: Maps<'_>, labels: &[usize]) -> Result<DMatrix<f32>, EvidenceError> {
-        if let Some(&label) = labels.iter().find(|&&label| label >= self.classes) {
-            return Err(EvidenceError::LabelOutOfRange { label, classes: self.classes });
-        }
-        let pooling = Pooling::of(maps.shape, self.embedding);
+    fn inputs(&self, tap: usize, maps: Maps<'_>, embedding: usize) -> Result<DMatrix<f32>, EvidenceError> {
+        let pooling = Pooling::of(maps.shape, embedding);
         let length = pooling.length();
-        let expected = self.taps[tap].weights.nrows();
+        let expected = self.weights.nrows();
         if expected > 0 && expected != length + 1 {
             return Err(EvidenceError::ShapeChanged { tap, expected: expected - 1, found: length });
         }
-        let mut inputs = DMatrix::from_element(length + 1, labels.len(), 1.0);
+        let mut inputs = DMatrix::from_element(length + 1, maps.shape[0], 1.0);
         for (mut column, image) in inputs.column_iter_mut().zip(maps.data.chunks_exact(pooling.input_length())) {
             let embedding = &mut column.as_mut_slice()[..length];
             pooling.pool(image, embedding);
@@ -107,9 +119,7 @@ impl Probes {
         }
         Ok(inputs)
     }
-}
 
-impl Probe {
     fn step(&mut self, gradient: &DMatrix<f32>) {
         self.steps += 1;
         let [first, second] = &mut self.means;

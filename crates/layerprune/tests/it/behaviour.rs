@@ -111,46 +111,6 @@ fn criteria_of_behaviour_agree_with_torch_and_share_one_pass() {
     assert!((scores.rows[0].score - 100.0 * correct as f64 / 24.0).abs() < 1e-9);
 }
 
-/// What only classifiers read is pooled by the engine: the same numbers, and the same answers.
-#[test]
-fn pooling_inside_the_model_changes_nothing() {
-    let model = Model::read(golden("criteria_net.onnx")).unwrap();
-    let units = Units::find(&model, &Default::default()).unwrap();
-    let options = SessionOptions { threads: 1, ..Default::default() };
-    let imprinted = |inside: bool| {
-        let mut pass = FeaturePass::new(&units, &[], &BTreeSet::from([Need::Imprint]), 3, 64);
-        let prepared = if inside { pass.prepare(&model, &units.shapes) } else { model.clone() };
-        let session = Session::with_taps(&prepared, pass.taps(), &options).unwrap();
-        let mut values = Vec::new();
-        look(&session, &images(24, 11), |taps, labels| {
-            values.push(taps.iter().map(|maps| (maps.shape.to_vec(), maps.data.to_vec())).collect::<Vec<_>>());
-            pass.add(taps, labels).unwrap();
-        });
-        let mut evidence = Evidence::default();
-        let mut classifiers = pass.finish(&mut evidence).unwrap();
-        let session = Session::with_taps(&prepared, classifiers.taps(), &options).unwrap();
-        look(&session, &images(24, 12), |taps, labels| classifiers.classify(taps, labels).unwrap());
-        classifiers.finish(&mut evidence);
-        (values, evidence.imprint.unwrap())
-    };
-    let ((inside, counts), (outside, expected)) = (imprinted(true), imprinted(false));
-    assert_eq!(counts, expected);
-    for (inside, outside) in inside.iter().flatten().zip(outside.iter().flatten()) {
-        // 64 / 4 channels → 4×4, 64 / 5 → 4×4, 64 / 6 → 3×3, of maps of 6×6.
-        let side = if inside.0[1] == 6 { 3 } else { 4 };
-        assert_eq!((&inside.0[2..], &outside.0[2..]), (&[side, side][..], &[6, 6][..]));
-        for (plane, map) in inside.1.chunks(side * side).zip(outside.1.chunks(36)) {
-            for (cell, found) in plane.iter().enumerate() {
-                let range = |place: usize| place * 6 / side..((place + 1) * 6).div_ceil(side);
-                let (rows, columns) = (range(cell / side), range(cell % side));
-                let area = (rows.len() * columns.len()) as f32;
-                let sum: f32 = rows.flat_map(|row| columns.clone().map(move |column| map[row * 6 + column])).sum();
-                assert!((found - sum / area).abs() < 1e-5, "{found} is not {}", sum / area);
-            }
-        }
-    }
-}
-
 #[test]
 fn taps_that_give_no_map_for_each_image_are_refused() {
     let model = Model::read(golden("criteria_net.onnx")).unwrap();

@@ -263,20 +263,16 @@ fn features(random: &mut SplitMix, labels: &[usize], tap: &TapGolden, classes: u
     features
 }
 
-/// Calls `give` with the features of each batch of at most 16 images: tap, features, shape, labels.
-fn batches(
-    all: &[Vec<f32>],
-    taps: &[TapGolden],
-    labels: &[usize],
-    mut give: impl FnMut(usize, &[f32], &[usize], &[usize]),
-) {
+/// Calls `give` with what all taps give for each batch of at most 16 images, and their labels.
+fn batches(all: &[Vec<f32>], taps: &[TapGolden], labels: &[usize], mut give: impl FnMut(&[Maps<'_>], &[usize])) {
     for start in (0..labels.len()).step_by(16) {
         let batch = start..labels.len().min(start + 16);
-        for (number, tap) in taps.iter().enumerate() {
+        let shapes: Vec<Vec<usize>> = taps.iter().map(|tap| [&[batch.len()], &tap.shape[..]].concat()).collect();
+        let maps = taps.iter().zip(all).zip(&shapes).map(|((tap, data), shape)| {
             let size: usize = tap.shape.iter().product();
-            let shape: Vec<usize> = [&[batch.len()], &tap.shape[..]].concat();
-            give(number, &all[number][batch.start * size..batch.end * size], &shape, &labels[batch.clone()]);
-        }
+            Maps { data: &data[batch.start * size..batch.end * size], shape }
+        });
+        give(&maps.collect::<Vec<_>>(), &labels[batch.clone()]);
     }
 }
 
@@ -292,16 +288,9 @@ fn imprinted_classifiers_get_right_what_those_of_torch_do() {
         to_test.push(features(&mut random, &test, tap, golden.classes));
     }
     let mut sums = ClassSums::new(golden.taps.len(), golden.classes, golden.embedding);
-    batches(&to_train, &golden.taps, &train, |tap, features, shape, labels| {
-        if tap == 0 {
-            sums.add_labels(labels).unwrap();
-        }
-        sums.add(tap, Maps { data: features, shape }, labels).unwrap();
-    });
+    batches(&to_train, &golden.taps, &train, |taps, labels| sums.add(taps, labels).unwrap());
     let mut imprinted = sums.imprint().unwrap();
-    batches(&to_test, &golden.taps, &test, |tap, features, shape, labels| {
-        imprinted.classify(tap, Maps { data: features, shape }, labels).unwrap();
-    });
+    batches(&to_test, &golden.taps, &test, |taps, labels| imprinted.classify(taps, labels).unwrap());
     let counts = imprinted.counts();
     assert_eq!(counts.images, golden.test as u64);
     for (found, expected) in counts.taps.iter().zip(&golden.taps) {
@@ -328,8 +317,7 @@ fn imprinted_classifiers_get_right_what_those_of_torch_do() {
 #[test]
 fn a_class_without_an_image_cannot_be_imprinted() {
     let mut sums = ClassSums::new(1, 3, 4);
-    sums.add_labels(&[0, 2]).unwrap();
-    sums.add(0, Maps { data: &[1.0, 2.0], shape: &[2, 1] }, &[0, 2]).unwrap();
+    sums.add(&[Maps { data: &[1.0, 2.0], shape: &[2, 1] }], &[0, 2]).unwrap();
     assert_eq!(
         sums.imprint().unwrap_err().to_string(),
         "class 1 has no image among those that were looked at, so nothing can be imprinted for it"
@@ -340,43 +328,36 @@ fn a_class_without_an_image_cannot_be_imprinted() {
 fn a_label_beyond_the_classes_is_an_error_wherever_it_comes() {
     let message = "label 3 is out of range: there are 3 classes";
     let mut sums = ClassSums::new(1, 3, 4);
-    assert_eq!(sums.add_labels(&[0, 3]).unwrap_err().to_string(), message);
-    assert_eq!(sums.add(0, Maps { data: &[1.0, 2.0], shape: &[2, 1] }, &[0, 3]).unwrap_err().to_string(), message);
+    assert_eq!(sums.add(&[Maps { data: &[1.0, 2.0], shape: &[2, 1] }], &[0, 3]).unwrap_err().to_string(), message);
     let mut sums = ClassSums::new(1, 3, 4);
-    sums.add_labels(&[0, 1, 2]).unwrap();
-    sums.add(0, Maps { data: &[1.0, 2.0, 3.0], shape: &[3, 1] }, &[0, 1, 2]).unwrap();
+    sums.add(&[Maps { data: &[1.0, 2.0, 3.0], shape: &[3, 1] }], &[0, 1, 2]).unwrap();
     let mut imprinted = sums.imprint().unwrap();
-    assert_eq!(imprinted.classify(0, Maps { data: &[1.0], shape: &[1, 1] }, &[3]).unwrap_err().to_string(), message);
+    assert_eq!(imprinted.classify(&[Maps { data: &[1.0], shape: &[1, 1] }], &[3]).unwrap_err().to_string(), message);
 }
 
 #[test]
 fn a_tap_that_changes_its_shape_is_an_error_in_both_passes() {
     let message = "tap 0 gave embeddings of 3 numbers after 2";
     let mut sums = ClassSums::new(1, 1, 4);
-    sums.add_labels(&[0]).unwrap();
-    sums.add(0, Maps { data: &[1.0, 2.0], shape: &[1, 2] }, &[0]).unwrap();
-    assert_eq!(sums.add(0, Maps { data: &[1.0; 3], shape: &[1, 3] }, &[0]).unwrap_err().to_string(), message);
+    sums.add(&[Maps { data: &[1.0, 2.0], shape: &[1, 2] }], &[0]).unwrap();
+    assert_eq!(sums.add(&[Maps { data: &[1.0; 3], shape: &[1, 3] }], &[0]).unwrap_err().to_string(), message);
     let mut imprinted = sums.imprint().unwrap();
-    assert_eq!(imprinted.classify(0, Maps { data: &[1.0; 3], shape: &[1, 3] }, &[0]).unwrap_err().to_string(), message);
+    assert_eq!(imprinted.classify(&[Maps { data: &[1.0; 3], shape: &[1, 3] }], &[0]).unwrap_err().to_string(), message);
 }
 
 #[test]
 fn features_that_are_no_numbers_are_an_error_in_both_passes() {
     let message = "tap 0 gives numbers that are not finite";
-    let sums = || {
-        let mut sums = ClassSums::new(1, 2, 4);
-        sums.add_labels(&[0, 1]).unwrap();
-        sums
-    };
+    let sums = || ClassSums::new(1, 2, 4);
     assert_eq!(
-        sums().add(0, Maps { data: &[1.0, f32::INFINITY], shape: &[2, 1] }, &[0, 1]).unwrap_err().to_string(),
+        sums().add(&[Maps { data: &[1.0, f32::INFINITY], shape: &[2, 1] }], &[0, 1]).unwrap_err().to_string(),
         message
     );
     let mut sums = sums();
-    sums.add(0, Maps { data: &[1.0, 2.0], shape: &[2, 1] }, &[0, 1]).unwrap();
+    sums.add(&[Maps { data: &[1.0, 2.0], shape: &[2, 1] }], &[0, 1]).unwrap();
     let mut imprinted = sums.imprint().unwrap();
     assert_eq!(
-        imprinted.classify(0, Maps { data: &[f32::NAN], shape: &[1, 1] }, &[0]).unwrap_err().to_string(),
+        imprinted.classify(&[Maps { data: &[f32::NAN], shape: &[1, 1] }], &[0]).unwrap_err().to_string(),
         message
     );
 }

@@ -41,6 +41,8 @@ impl Engine for OnnxRuntime {
             let builder = builder.with_optimization_level(GraphOptimizationLevel::All)?;
             let builder = builder.with_log_level(ort::logging::LogLevel::Error)?;
             let builder = builder.with_inter_threads(1)?;
+            // What is tapped is not timed, and threads that spin take time from those that read the taps.
+            let builder = builder.with_intra_op_spinning(!options.tapped)?;
             let mut builder = builder.with_intra_threads(options.threads)?;
             builder.commit_from_memory(&model.to_bytes())
         };
