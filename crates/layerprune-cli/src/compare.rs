@@ -9,9 +9,9 @@ use layerprune::evidence::{Evidence, Need};
 use layerprune::record::Agreement;
 use serde::Serialize;
 
+use crate::interrupt;
 use crate::output::{Align, table};
 use crate::scoring::Gather;
-use crate::{interrupt, progress};
 
 /// What `score --compare --format json` prints.
 #[derive(Serialize)]
@@ -80,9 +80,6 @@ pub(crate) fn compare(gather: Gather<'_>, all: &[Scoring], no_labels: Option<&st
             Ok(scores) => compared.scores.push(scores),
             Err(reason) => compared.refused.push(Refused { criterion: scoring.id(), reason }),
         }
-    }
-    for Refused { criterion, reason } in &compared.refused {
-        progress::note(gather.global, &format!("`{criterion}` is left out: {reason}"));
     }
     Ok(compared)
 }
