@@ -68,15 +68,16 @@ impl Program {
             });
             let inputs = inputs.collect();
             let mut frame = Frame { inputs, sources: &step.inputs, run };
-            let outputs = (step.op)(&mut frame).map_err(|fault| TrainError::Node {
+            let at = |fault: lower::Fault| TrainError::Node {
                 node: step.node.clone(),
                 op_type: step.op_type.clone(),
                 reason: fault.0,
-            })?;
+            };
+            let outputs = (step.op)(&mut frame).map_err(at)?;
             for (slot, value) in step.outputs.iter().zip(outputs) {
                 if let Some(slot) = slot {
                     values[*slot] = Some(match self.gates[*slot] {
-                        Some(gate) => run.gate(gate, value),
+                        Some(gate) => run.gate(gate, value).map_err(at)?,
                         None => value,
                     });
                 }

@@ -112,16 +112,4 @@ impl Value {
     pub(crate) fn require_grad(self) -> Self {
         same_rank!(self.autodiff(), tensor => tensor.require_grad(), ints ints => Self::Ints(ints))
     }
-
-    /// The product element by element; `None` of integers or different ranks.
-    pub(crate) fn times(self, other: Self) -> Option<Self> {
-        Some(match (self, other) {
-            (Self::R1(a), Self::R1(b)) => Self::R1(a * b),
-            (Self::R2(a), Self::R2(b)) => Self::R2(a * b),
-            (Self::R3(a), Self::R3(b)) => Self::R3(a * b),
-            (Self::R4(a), Self::R4(b)) => Self::R4(a * b),
-            (Self::R5(a), Self::R5(b)) => Self::R5(a * b),
-            _ => return None,
-        })
-    }
 }

@@ -2,6 +2,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::Fault;
+use super::elementwise::{Arithmetic, binary};
 use crate::program::Source;
 use crate::value::{Ints, Value, any_rank};
 use crate::weights::{Role, Weights};
@@ -88,19 +89,18 @@ impl<'a> Run<'a> {
     }
 
     /// Multiplies `value` by ones: their gradient is that of each element times the element.
-    pub(crate) fn gate(&mut self, gate: usize, value: Value) -> Value {
-        if !self.is_training() {
-            return value;
+    pub(crate) fn gate(&mut self, gate: usize, value: Value) -> Result<Value, Fault> {
+        if !self.is_training() || matches!(value, Value::Ints(_)) {
+            return Ok(value);
         }
         let dims = value.dims();
-        let Some(ones) = Value::from_vec(vec![1.0; dims.iter().product()], &dims) else { return value };
+        let ones = Value::from_vec(vec![1.0; dims.iter().product()], &dims).ok_or_else(|| too_deep(&dims))?;
         let ones = ones.require_grad();
-        let Some(gated) = value.clone().times(ones.clone()) else { return value };
         if self.gates.len() <= gate {
             self.gates.resize(gate + 1, None);
         }
-        self.gates[gate] = Some(ones);
-        gated
+        self.gates[gate] = Some(ones.clone());
+        binary(Arithmetic::Mul, value, ones)
     }
 
     /// The weights as they were used, to ask for their gradients.

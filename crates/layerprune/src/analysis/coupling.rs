@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::flow::Flow;
 use super::pairing::{named_of_a, named_of_b, pairs};
 use super::sizes;
-use crate::graph::{Graph, NodeId, ValueId, tensor};
+use crate::graph::{Graph, Node, NodeId, ValueId, tensor};
 use crate::ops::couple::{Axis, Coupler, End, Map, Relation};
 use crate::ops::{self, Fact, Role};
 use crate::shapes::Shapes;
@@ -340,6 +340,29 @@ fn unsliceable(shapes: &Shapes, at: ValueAxis) -> Option<String> {
     }
 }
 
+/// What the rule of one node says, or why it says nothing.
+pub(super) fn relations_of(graph: &Graph, shapes: &Shapes, id: NodeId) -> Result<Vec<Relation>, String> {
+    let node = graph.node(id);
+    if let Some(reason) = shapes.barriers().get(&id) {
+        return Err(reason.clone());
+    }
+    let call = shapes.call(graph, id);
+    let outputs: Vec<Option<&Fact>> =
+        node.outputs().iter().map(|value| value.map(|value| shapes.fact(value))).collect();
+    let mut coupler = Coupler::new(&call, &outputs);
+    (ops::rule(graph, node)?.couple)(&mut coupler)?;
+    Ok(coupler.into_relations())
+}
+
+/// The value that an axis of a node's input or output is one of.
+pub(super) fn place_of(node: &Node, axis: Axis) -> Option<ValueAxis> {
+    let value = match axis.end {
+        End::Input(position) => node.input(position),
+        End::Output(position) => node.output(position),
+    };
+    value.map(|value| ValueAxis { value, axis: axis.axis })
+}
+
 struct Merge {
     node: NodeId,
     whole: ValueAxis,
@@ -363,18 +386,9 @@ struct Relations {
 impl Relations {
     fn collect(graph: &Graph, shapes: &Shapes, flow: &Flow) -> Self {
         let mut all = Self::default();
-        for (id, node) in graph.nodes() {
-            let call = shapes.call(graph, id);
-            let outputs: Vec<Option<&Fact>> =
-                node.outputs().iter().map(|value| value.map(|value| shapes.fact(value))).collect();
-            let mut coupler = Coupler::new(&call, &outputs);
-            let barrier = shapes.barriers().get(&id).cloned();
-            let said = match (barrier, ops::rule(graph, node)) {
-                (Some(reason), _) | (None, Err(reason)) => Err(reason),
-                (None, Ok(rule)) => (rule.couple)(&mut coupler),
-            };
-            match said {
-                Ok(()) => all.add(graph, flow, id, coupler.into_relations()),
+        for (id, _) in graph.nodes() {
+            match relations_of(graph, shapes, id) {
+                Ok(relations) => all.add(graph, flow, id, relations),
                 Err(reason) => all.hold(shapes, graph, id, &reason),
             }
         }
@@ -394,14 +408,7 @@ impl Relations {
     }
 
     fn add(&mut self, graph: &Graph, flow: &Flow, id: NodeId, relations: Vec<Relation>) {
-        let node = graph.node(id);
-        let place = |axis: Axis| {
-            let value = match axis.end {
-                End::Input(position) => node.input(position),
-                End::Output(position) => node.output(position),
-            };
-            value.map(|value| ValueAxis { value, axis: axis.axis })
-        };
+        let place = |axis: Axis| place_of(graph.node(id), axis);
         // The sum over two values that both depend on the input, as in attention, goes over positions of images as well.
         let weighted = flow.role(id) == Some(Role::Weighted) && super::chain::holds_weights(graph, flow, id);
         for relation in relations {

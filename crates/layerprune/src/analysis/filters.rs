@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::chain::weight;
-use super::coupling::{FilterAxis, ValueAxis};
+use super::coupling::{FilterAxis, place_of, relations_of};
 use crate::graph::{Graph, NodeId, Uses, ValueId, tensor};
+use crate::ops::couple::Relation;
 use crate::ops::{self, Dim, attribute, axes};
 use crate::proto::TensorProto;
 use crate::shapes::Shapes;
@@ -29,21 +30,16 @@ impl FilterSite {
     /// The filters of node `id`; `None` where it is no weighted node with a stored weight.
     #[must_use]
     pub fn of_node(graph: &Graph, shapes: &Shapes, uses: &Uses, id: NodeId) -> Option<Self> {
-        let (position, weight) = weight(graph, shapes, id)?;
+        let (_, stored) = weight(graph, shapes, id)?;
         let node = graph.node(id);
-        let rank = shapes.fact(weight).shape.as_ref()?.len();
-        let output = node.output(0)?;
-        let last = shapes.fact(output).shape.as_ref()?.len().checked_sub(1)?;
-        let (of_weight, of_output) = match node.op_type() {
-            "Conv" => (0, 1),
-            "ConvTranspose" => (1, 1),
-            "Gemm" if position == 1 && attribute::int(node, "transB", 0).ok()? == 1 => (0, last),
-            "Gemm" if position == 0 && attribute::int(node, "transA", 0).ok()? == 1 => (1, last.checked_sub(1)?),
-            _ if position == 1 => (rank.checked_sub(1)?, last),
-            _ => (rank.checked_sub(2)?, last.checked_sub(1)?),
-        };
-        let weight = ValueAxis { value: weight, axis: of_weight };
-        let output = ValueAxis { value: output, axis: of_output };
+        let axes = relations_of(graph, shapes, id).ok()?.into_iter().find_map(|relation| match relation {
+            Relation::Filters { weight, output } => {
+                let weight = place_of(node, weight).filter(|at| at.value == stored)?;
+                Some((weight, place_of(node, output)?))
+            }
+            _ => None,
+        });
+        let (weight, output) = axes?;
         Self::of_axis(graph, shapes, uses, FilterAxis { node: id, weight, output })
     }
 
@@ -72,12 +68,10 @@ impl FilterSite {
         Some(Self { axis, count, batch_norm: norm, gate, activation })
     }
 
-    /// Scale and shift of the batch norm, where they are stored.
+    /// The scale of the batch norm, where it is stored.
     #[must_use]
-    pub fn norm_parameters(&self, graph: &Graph, shapes: &Shapes) -> Option<[Arc<TensorProto>; 2]> {
-        let norm = graph.node(self.batch_norm?);
-        let stored = |position| shapes.fact(norm.input(position)?).stored.clone();
-        Some([stored(1)?, stored(2)?])
+    pub fn norm_scale(&self, graph: &Graph, shapes: &Shapes) -> Option<Arc<TensorProto>> {
+        shapes.fact(graph.node(self.batch_norm?).input(1)?).stored.clone()
     }
 
     /// Which filter each element of the weight, in its order, belongs to; `None` where the weight is of no known size.

@@ -154,6 +154,12 @@ impl Unit {
         redirect.or_else(|| FITTED.into_iter().filter(|way| ways.contains(way)).find_map(|way| self.removal_by(way)))
     }
 
+    /// Whether criteria score it: it lies on the trunk, or can be removed.
+    #[must_use]
+    pub fn is_scored(&self) -> bool {
+        self.tapped || !self.removals.is_empty()
+    }
+
     /// The removal by `way`, where the unit offers it.
     #[must_use]
     pub fn removal_by(&self, way: Way) -> Option<Removal> {

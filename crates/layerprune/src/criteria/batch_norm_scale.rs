@@ -14,7 +14,7 @@ pub static BATCH_NORM_SCALE: Criterion = Criterion {
     id: "batch-norm-scale",
     measures: "mean absolute batch-norm scale of the filters",
     filters: Some(FilterRule::Stored(|stored| {
-        let [scale, _] = stored.site.norm_parameters(stored.graph, stored.shapes)?;
+        let scale = stored.site.norm_scale(stored.graph, stored.shapes)?;
         let scale = tensor::numbers(&scale)?.into_iter().map(|gamma| f64::from(gamma).abs()).collect::<Vec<_>>();
         (scale.len() == stored.site.count).then_some(scale)
     })),

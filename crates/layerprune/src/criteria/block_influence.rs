@@ -1,5 +1,5 @@
 use super::{Criterion, CriterionError, LayerRule, ScoreRow, Scores, scored_units};
-use crate::evidence::{Need, interval};
+use crate::evidence::Need;
 
 /// How much a layer turns what it reads.
 ///
@@ -20,12 +20,9 @@ pub static BLOCK_INFLUENCE: Criterion = Criterion {
             let cosines = layers.evidence.cosines.as_ref();
             let cosines = cosines.ok_or(CriterionError::NoEvidence { criterion: "block-influence", labels: false })?;
             let rows = scored_units(layers.units).map(|unit| {
-                let score = cosines.get(&unit.name).and_then(|folds| {
-                    let of = |part| Some(1.0 - folds.means(part)?[0]);
-                    let parts: Vec<f64> = (0..folds.len()).filter_map(|part| of(Some(part))).collect();
-                    let score = of(None)?;
-                    Some(ScoreRow { interval: interval(score, &parts), ..ScoreRow::plain(unit, score) })
-                });
+                let score = cosines
+                    .get(&unit.name)
+                    .and_then(|folds| ScoreRow::of_parts(unit, folds.len(), |part| Some(1.0 - folds.means(part)?[0])));
                 (unit, score.ok_or_else(|| "its output is not of the shape of its input".to_owned()))
             });
             Scores::collect(&layers.units.model, "block-influence", rows)

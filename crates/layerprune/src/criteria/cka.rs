@@ -1,5 +1,5 @@
 use super::{Criterion, CriterionError, LayerRule, ScoreRow, Scores, scored_units};
-use crate::evidence::{Folds, Need, interval};
+use crate::evidence::{Folds, Need};
 
 /// How much a layer changes which images are alike.
 ///
@@ -23,11 +23,9 @@ pub static CKA: Criterion = Criterion {
             let kernels = layers.evidence.kernels.as_ref();
             let kernels = kernels.ok_or(CriterionError::NoEvidence { criterion: "cka", labels: false })?;
             let rows = scored_units(layers.units).map(|unit| {
-                let score = kernels.get(&unit.name).and_then(|folds| {
-                    let score = distance(folds, None)?;
-                    let parts: Vec<f64> = (0..folds.len()).filter_map(|part| distance(folds, Some(part))).collect();
-                    Some(ScoreRow { interval: interval(score, &parts), ..ScoreRow::plain(unit, score) })
-                });
+                let score = kernels
+                    .get(&unit.name)
+                    .and_then(|folds| ScoreRow::of_parts(unit, folds.len(), |part| distance(folds, part)));
                 let reason = "its input or output is the same for all images, or a batch holds fewer than four";
                 (unit, score.ok_or_else(|| reason.to_owned()))
             });

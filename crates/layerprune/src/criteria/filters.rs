@@ -1,14 +1,14 @@
 //! Importance of single filters.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::scoring::{scores, size_of};
+use super::scoring::of_filters;
 use super::{CRITERIA, Criterion, CriterionError, FilterRule, Layers, Scoring};
 use crate::analysis::{Channel, ChannelGroup, Channels, FilterSite, Units};
-use crate::evidence::{Evidence, Need};
-use crate::graph::{Graph, NodeId};
+use crate::evidence::Evidence;
+use crate::graph::Graph;
 use crate::onnx::ModelDigest;
 
 /// Version of the JSON form of [`FilterScores`].
@@ -52,25 +52,10 @@ impl FilterScores {
         evidence: &Evidence,
     ) -> Result<Self, CriterionError> {
         let (criterion, rule) = rule_of(scoring)?;
-        if let FilterRule::Statistic(statistic) = rule
-            && !evidence.filters.contains_key(&statistic)
-        {
-            let labels = Need::Filters(statistic).labels();
-            return Err(CriterionError::NoEvidence { criterion: criterion.id, labels });
-        }
-        let uses = graph.uses();
-        let layers = Layers { graph, uses: &uses, units, evidence };
+        let layers = Layers { graph, units, evidence };
         let sites = Self::sites(graph, units, channels);
-        let mut scored: BTreeMap<NodeId, Vec<f64>> = BTreeMap::new();
-        for site in &sites {
-            let Some(scores) = scores(rule, &layers, site, None) else { continue };
-            if scores.iter().any(|score| !score.is_finite()) {
-                let unit = graph.label(site.axis.node);
-                return Err(CriterionError::NotFinite { criterion: criterion.id, unit });
-            }
-            scored.insert(site.axis.node, scores);
-        }
-        scoring.normalize.apply(&mut scored, |node| size_of(&sites, graph, units, node));
+        let name = |node| graph.label(node);
+        let mut scored = of_filters(criterion, rule, &layers, &sites, None, scoring.normalize, name)?;
         let mut rows: Vec<FilterRow> = Vec::new();
         let mut unscored = Vec::new();
         for group in &channels.groups {

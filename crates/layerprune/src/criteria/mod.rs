@@ -24,7 +24,7 @@ mod weight_norm;
 
 use crate::analysis::{FilterSite, Unit, Units};
 use crate::evidence::{Evidence, Need, Statistic};
-use crate::graph::{Graph, Uses};
+use crate::graph::Graph;
 use crate::shapes::Shapes;
 
 pub use activation::{APOZ, MEAN_ACTIVATION};
@@ -122,8 +122,6 @@ pub struct Stored<'a> {
 pub struct Layers<'a> {
     /// The graph.
     pub graph: &'a Graph,
-    /// Who reads what in it.
-    pub uses: &'a Uses,
     /// The layers.
     pub units: &'a Units,
     /// What was gathered on data.
@@ -148,9 +146,9 @@ pub fn named(id: &str) -> Option<&'static Criterion> {
     CRITERIA.iter().copied().find(|criterion| criterion.id == id)
 }
 
-/// Units that filter criteria score: those on the trunk, and all that can be removed.
+/// Units that criteria of filters score, in forward order.
 fn scored_units(units: &Units) -> impl Iterator<Item = &Unit> {
-    units.units.iter().filter(|unit| unit.tapped || !unit.removals.is_empty())
+    units.units.iter().filter(|unit| unit.is_scored())
 }
 
 /// Units that classifiers stand behind: one for each tap, in forward order.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CriterionError, Normalize};
 use crate::analysis::Unit;
+use crate::evidence::interval;
 use crate::onnx::ModelDigest;
 use crate::record::Proportion;
 
@@ -89,10 +90,8 @@ impl Scores {
     /// For each row, whether the next higher score is within the noise: their intervals overlap.
     #[must_use]
     pub fn ties(&self) -> Vec<bool> {
-        let mut order: Vec<usize> = (0..self.rows.len()).collect();
-        order.sort_by(|&a, &b| self.rows[a].score.total_cmp(&self.rows[b].score));
         let mut ties = vec![false; self.rows.len()];
-        for pair in order.windows(2) {
+        for pair in self.order().windows(2) {
             let (low, high) = (&self.rows[pair[0]], &self.rows[pair[1]]);
             ties[pair[0]] = match (low.interval, high.interval) {
                 (Some(low), Some(high)) => low[1] >= high[0],
@@ -105,24 +104,35 @@ impl Scores {
     /// The place of each row among all, 0 for the least important; equal scores in forward order.
     #[must_use]
     pub fn ranks(&self) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.rows.len()).collect();
-        order.sort_by(|&a, &b| self.rows[a].score.total_cmp(&self.rows[b].score));
-        let mut ranks = vec![0; order.len()];
-        for (place, row) in order.into_iter().enumerate() {
+        let mut ranks = vec![0; self.rows.len()];
+        for (place, row) in self.order().into_iter().enumerate() {
             ranks[row] = place;
         }
         ranks
     }
 
+    /// The rows from the least to the most important; equal scores in forward order.
+    fn order(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.rows.len()).collect();
+        order.sort_by(|&a, &b| self.rows[a].score.total_cmp(&self.rows[b].score));
+        order
+    }
+
     /// The place of each of the units that `taken` takes among these, by unit.
     pub(super) fn ranks_among(&self, taken: impl Fn(&str) -> bool) -> BTreeMap<&str, usize> {
-        let mut rows: Vec<&ScoreRow> = self.rows.iter().filter(|row| taken(&row.unit)).collect();
-        rows.sort_by(|a, b| a.score.total_cmp(&b.score));
-        rows.into_iter().enumerate().map(|(rank, row)| (row.unit.as_str(), rank)).collect()
+        let names = self.order().into_iter().map(|row| self.rows[row].unit.as_str()).filter(|&name| taken(name));
+        names.enumerate().map(|(rank, name)| (name, rank)).collect()
     }
 }
 
 impl ScoreRow {
+    /// What all batches say, `of(None)`, with the interval of what `parts` parts of them say; `None` where they say nothing.
+    pub(super) fn of_parts(unit: &Unit, parts: usize, of: impl Fn(Option<usize>) -> Option<f64>) -> Option<Self> {
+        let score = of(None)?;
+        let parts: Vec<f64> = (0..parts).filter_map(|part| of(Some(part))).collect();
+        Some(Self { interval: interval(score, &parts), ..Self::plain(unit, score) })
+    }
+
     /// A score without an interval.
     pub(super) fn plain(unit: &Unit, score: f64) -> Self {
         Self { unit: unit.name.clone(), score, interval: None, accuracy: None }

@@ -7,7 +7,7 @@ use super::{
     named, scored_units,
 };
 use crate::analysis::{FilterSite, Unit, Units};
-use crate::evidence::{Evidence, Need, interval};
+use crate::evidence::{Evidence, Need};
 use crate::graph::{Graph, NodeId};
 
 /// The criteria whose ranks the publication sums, under the name `ensemble`.
@@ -108,11 +108,11 @@ impl Scoring {
     /// Why a criterion cannot be computed on this model.
     pub fn score(&self, graph: &Graph, units: &Units, evidence: &Evidence) -> Result<Scores, CriterionError> {
         self.check(graph, units)?;
-        let uses = graph.uses();
-        let layers = Layers { graph, uses: &uses, units, evidence };
-        let of = |criterion: &&'static Criterion| match &criterion.layers {
-            Some(rule) => (rule.score)(&layers),
-            None => mean_over_filters(criterion, &layers, self.normalize),
+        let layers = Layers { graph, units, evidence };
+        let of = |criterion: &&'static Criterion| match (&criterion.layers, criterion.filters) {
+            (Some(rule), _) => (rule.score)(&layers),
+            (None, Some(rule)) => mean_over_filters(criterion, rule, &layers, self.normalize),
+            (None, None) => unreachable!("every criterion of the table scores layers or filters"),
         };
         let mut all = self.members.iter().map(of).collect::<Result<Vec<_>, _>>()?;
         if let [_] = all[..] {
@@ -153,76 +153,72 @@ pub fn sites(graph: &Graph, units: &Units) -> Vec<FilterSite> {
 /// `score(l) = (1/|F_l|) Σ_{f∈F_l} s_f`; of a unit that is scored by several nodes, the mean of theirs.
 fn mean_over_filters(
     criterion: &'static Criterion,
+    rule: FilterRule,
     layers: &Layers<'_>,
     normalize: Normalize,
 ) -> Result<Scores, CriterionError> {
-    let (graph, units) = (layers.graph, layers.units);
-    let Some(rule) = criterion.filters else {
-        let labels = criterion.need().is_some_and(Need::labels);
-        return Err(CriterionError::NoEvidence { criterion: criterion.id, labels });
+    let units = layers.units;
+    let sites = sites(layers.graph, units);
+    let name = |node: NodeId| {
+        let unit = scored_units(units).find(|unit| unit.scored.contains(&node));
+        unit.map_or_else(String::new, |unit| unit.name.clone())
     };
-    if let FilterRule::Statistic(statistic) = rule
-        && !layers.evidence.filters.contains_key(&statistic)
-    {
-        let labels = criterion.need().is_some_and(Need::labels);
-        return Err(CriterionError::NoEvidence { criterion: criterion.id, labels });
-    }
-    let sites = sites(graph, units);
-    for site in &sites {
-        if scores(rule, layers, site, None).is_some_and(|scores| scores.iter().any(|score| !score.is_finite())) {
-            let holds = |unit: &&Unit| unit.scored.contains(&site.axis.node);
-            let unit = scored_units(units).find(holds).map_or_else(String::new, |unit| unit.name.clone());
-            return Err(CriterionError::NotFinite { criterion: criterion.id, unit });
-        }
-    }
-    let size = |node: NodeId| size_of(&sites, graph, units, node);
-    let of_part = |part: Option<usize>| {
-        let scored = sites.iter().filter_map(|site| Some((site.axis.node, scores(rule, layers, site, part)?)));
-        let mut scored: BTreeMap<NodeId, Vec<f64>> = scored.collect();
-        normalize.apply(&mut scored, size);
-        scored
-    };
-    let whole = of_part(None);
-    let count = match rule {
+    let of_part = |part| of_filters(criterion, rule, layers, &sites, part, normalize, name);
+    let whole = of_part(None)?;
+    let parts = match rule {
         FilterRule::Stored(_) => 0,
         FilterRule::Statistic(statistic) => {
             layers.evidence.filters[&statistic].values().map(|folds| folds.len()).min().unwrap_or(0)
         }
     };
-    let parts: Vec<_> = (0..count).map(|part| of_part(Some(part))).collect();
+    let parts = (0..parts).map(|part| of_part(Some(part))).collect::<Result<Vec<_>, _>>()?;
     let rows = scored_units(units).map(|unit| {
-        let row = match unit_mean(unit, &whole) {
-            None => Err(missing(criterion).to_owned()),
-            Some(score) => {
-                let parts: Vec<f64> = parts.iter().filter_map(|part| unit_mean(unit, part)).collect();
-                Ok(ScoreRow { interval: interval(score, &parts), ..ScoreRow::plain(unit, score) })
-            }
-        };
-        (unit, row)
+        let of = |part: Option<usize>| unit_mean(unit, part.map_or(&whole, |part| &parts[part]));
+        let row = ScoreRow::of_parts(unit, parts.len(), of);
+        (unit, row.ok_or_else(|| missing(criterion).to_owned()))
     });
     let scores = Scores::collect(&units.model, criterion.id, rows)?;
     Ok(Scores { normalize, ..scores })
 }
 
-/// How many weights each filter of a node has.
-pub(super) fn size_of(sites: &[FilterSite], graph: &Graph, units: &Units, node: NodeId) -> usize {
-    let site = sites.iter().find(|site| site.axis.node == node);
-    site.and_then(|site| site.layout(graph, &units.shapes)).map_or(1, |layout| layout.size())
-}
-
-/// The scores of one node's filters, by all batches or by one part of them.
-pub(super) fn scores(
+/// The scores of the filters at `sites`, by all batches or by one part of them, by node; nodes whose filters have none are
+/// left out. `name` is what a node is called where its filters have scores that are no numbers.
+pub(super) fn of_filters(
+    criterion: &'static Criterion,
     rule: FilterRule,
     layers: &Layers<'_>,
-    site: &FilterSite,
+    sites: &[FilterSite],
     part: Option<usize>,
-) -> Option<Vec<f64>> {
-    match rule {
-        FilterRule::Stored(of) => {
-            of(&Stored { graph: layers.graph, shapes: &layers.units.shapes, site, seed: layers.evidence.seed })
+    normalize: Normalize,
+    name: impl Fn(NodeId) -> String,
+) -> Result<BTreeMap<NodeId, Vec<f64>>, CriterionError> {
+    let Layers { graph, units, evidence } = *layers;
+    let gathered = match rule {
+        FilterRule::Stored(_) => None,
+        FilterRule::Statistic(statistic) => {
+            let labels = Need::Filters(statistic).labels();
+            let missing = CriterionError::NoEvidence { criterion: criterion.id, labels };
+            Some(evidence.filters.get(&statistic).ok_or(missing)?)
         }
-        FilterRule::Statistic(statistic) => layers.evidence.filters.get(&statistic)?.get(&site.axis.node)?.means(part),
+    };
+    let mut scored = BTreeMap::new();
+    for site in sites {
+        let node = site.axis.node;
+        let scores = match (rule, gathered) {
+            (FilterRule::Stored(of), _) => of(&Stored { graph, shapes: &units.shapes, site, seed: evidence.seed }),
+            (FilterRule::Statistic(_), nodes) => nodes.and_then(|nodes| nodes.get(&node)?.means(part)),
+        };
+        let Some(scores) = scores else { continue };
+        if scores.iter().any(|score: &f64| !score.is_finite()) {
+            return Err(CriterionError::NotFinite { criterion: criterion.id, unit: name(node) });
+        }
+        scored.insert(node, scores);
     }
+    normalize.apply(&mut scored, |node| {
+        let site = sites.iter().find(|site| site.axis.node == node);
+        site.and_then(|site| site.layout(graph, &units.shapes)).map_or(1, |layout| layout.size())
+    });
+    Ok(scored)
 }
 
 fn unit_mean(unit: &Unit, scores: &BTreeMap<NodeId, Vec<f64>>) -> Option<f64> {

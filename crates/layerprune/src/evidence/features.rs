@@ -81,7 +81,7 @@ impl FeaturePass {
         });
         let sites = sites.collect();
         let compared = needed(Need::Cosines) || needed(Need::Kernels);
-        let pairs = units.units.iter().filter(|unit| compared && (unit.tapped || !unit.removals.is_empty()));
+        let pairs = units.units.iter().filter(|unit| compared && unit.is_scored());
         let pairs = pairs.map(|unit| {
             let (entry, exit) = (place(unit.entry), place(unit.exit));
             Pair { unit: unit.name.clone(), entry, exit }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::maps::channel_sums;
 use super::{Folds, Statistic};
 use crate::analysis::{FilterLayout, FilterSite};
 use crate::batch::Maps;
@@ -37,6 +38,8 @@ impl GradientSums {
 
     /// Adds what a batch says of the filters at `site`; what it does not say gives no statistic.
     pub fn add(&mut self, site: &FilterSite, layout: Option<&FilterLayout>, seen: SiteGradients<'_>) {
+        let axis = site.axis.output.axis;
+        let wide = |x: &f32| f64::from(*x);
         for &statistic in &self.wanted {
             let numbers = match statistic {
                 Statistic::TaylorWeight => seen.weight.zip(layout).and_then(|([weight, gradient], layout)| {
@@ -46,8 +49,15 @@ impl GradientSums {
                 Statistic::TaylorBatchNorm => seen.scale.map(|[scale, gradient]| {
                     scale.iter().zip(gradient).map(|(&w, &g)| (f64::from(w) * f64::from(g)).powi(2)).collect()
                 }),
-                Statistic::TaylorGate => gate(seen.gate, site, |sum, _| sum.powi(2)),
-                Statistic::TaylorOutput => gate(seen.gate, site, |_, mean| mean).map(unit_length),
+                Statistic::TaylorGate => {
+                    let sums = seen.gate.and_then(|maps| channel_sums(maps, axis, |map| map.iter().map(wide).sum()));
+                    sums.map(|sums| sums.into_iter().map(|sum| sum.powi(2)).collect())
+                }
+                Statistic::TaylorOutput => seen.gate.and_then(|maps| {
+                    let sums = channel_sums(maps, axis, |map| map.iter().map(|x| wide(x).abs()).sum())?;
+                    let elements = (maps.data.len() / sums.len().max(1)).max(1) as f64;
+                    Some(unit_length(sums.into_iter().map(|sum| sum / elements).collect()))
+                }),
                 Statistic::Rank | Statistic::NonZero | Statistic::Mean => None,
             };
             if let Some(numbers) = numbers.filter(|numbers| numbers.len() == site.count) {
@@ -64,21 +74,6 @@ impl GradientSums {
         }
         self.sums
     }
-}
-
-/// For each filter, of the sum of `y · ∂L/∂y` over images and places and of the mean of its absolute values.
-fn gate(maps: Option<Maps<'_>>, site: &FilterSite, of: impl Fn(f64, f64) -> f64) -> Option<Vec<f64>> {
-    let maps = maps?;
-    let axis = site.axis.output.axis;
-    let channels = *maps.shape.get(axis)?;
-    let area: usize = maps.shape[axis + 1..].iter().product();
-    let (mut sums, mut absolute) = (vec![0.0; channels], vec![0.0; channels]);
-    for (place, map) in maps.data.chunks_exact(area.max(1)).enumerate() {
-        sums[place % channels] += map.iter().map(|&x| f64::from(x)).sum::<f64>();
-        absolute[place % channels] += map.iter().map(|&x| f64::from(x.abs())).sum::<f64>();
-    }
-    let elements = (maps.data.len() / channels.max(1)).max(1) as f64;
-    Some(sums.into_iter().zip(absolute).map(|(sum, absolute)| of(sum, absolute / elements)).collect())
 }
 
 /// Divided by the Euclidean length, 1e-8 more.

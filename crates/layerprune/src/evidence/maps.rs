@@ -12,28 +12,33 @@ pub const RANK_IMAGES: usize = 500;
 const ITERATIONS: usize = 2_000;
 
 /// The mean of `statistic` over the images of a batch for each channel of `maps`, which lie along `axis`; `None` of maps
-/// without that axis.
+/// without that axis, and of statistics that are not taken of maps alone.
 ///
 /// What stands before the axis counts as images, what stands behind it is the channel's map: H×W, or 1×L.
 pub(super) fn statistic(statistic: Statistic, maps: Maps<'_>, axis: usize) -> Option<Vec<f64>> {
-    let channels = *maps.shape.get(axis)?;
-    let images: usize = maps.shape[..axis].iter().product();
-    let map = &maps.shape[axis + 1..];
-    let area: usize = map.iter().product();
-    let rows = if map.len() > 1 { map[0] } else { 1 };
-    let mut sums = vec![0.0; channels];
+    let images: usize = maps.shape.get(..axis)?.iter().product();
+    let rows = if maps.shape.len() > axis + 2 { maps.shape[axis + 1] } else { 1 };
+    let mean = |map: &[f32], of: &dyn Fn(f32) -> f64| map.iter().map(|&x| of(x)).sum::<f64>() / map.len() as f64;
+    let sums = match statistic {
+        Statistic::Rank => channel_sums(maps, axis, |map| match map.iter().all(|x| x.is_finite()) {
+            true => rank(map, rows) as f64,
+            false => f64::NAN,
+        }),
+        Statistic::NonZero => channel_sums(maps, axis, |map| mean(map, &|x| f64::from(u8::from(x != 0.0)))),
+        Statistic::Mean => channel_sums(maps, axis, |map| mean(map, &f64::from)),
+        Statistic::TaylorWeight | Statistic::TaylorGate | Statistic::TaylorBatchNorm | Statistic::TaylorOutput => None,
+    };
+    Some(sums?.into_iter().map(|sum| sum / images.max(1) as f64).collect())
+}
+
+/// For each channel along `axis` the sum over the images of `of` its map; `None` of maps without that axis.
+pub(super) fn channel_sums(maps: Maps<'_>, axis: usize, of: impl Fn(&[f32]) -> f64) -> Option<Vec<f64>> {
+    let mut sums = vec![0.0; *maps.shape.get(axis)?];
+    let (channels, area) = (sums.len(), maps.shape[axis + 1..].iter().product::<usize>());
     for (place, map) in maps.data.chunks_exact(area.max(1)).enumerate() {
-        sums[place % channels] += match statistic {
-            Statistic::Rank if map.iter().all(|x| x.is_finite()) => rank(map, rows) as f64,
-            Statistic::Rank => f64::NAN,
-            Statistic::NonZero => map.iter().filter(|&&x| x != 0.0).count() as f64 / area as f64,
-            Statistic::Mean => map.iter().map(|&x| f64::from(x)).sum::<f64>() / area as f64,
-            Statistic::TaylorWeight | Statistic::TaylorGate | Statistic::TaylorBatchNorm | Statistic::TaylorOutput => {
-                return None;
-            }
-        };
+        sums[place % channels] += of(map);
     }
-    Some(sums.into_iter().map(|sum| sum / images.max(1) as f64).collect())
+    Some(sums)
 }
 
 /// The rank of a map of `rows` rows: how many singular values are above the largest side times the precision of the
