@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use layerprune::criteria::Normalize;
+use layerprune_infer::ENGINES;
 
 /// Make a trained CNN faster: remove whole layers, fine-tune, measure on your own hardware.
 #[derive(Debug, Parser)]
@@ -42,18 +44,17 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) threads: Option<u16>,
     /// What runs and times models: the embedded engine, or ONNX Runtime where it is installed
-    #[arg(long, global = true, value_enum, default_value_t = EngineArg::Rten)]
-    pub(crate) engine: EngineArg,
+    #[arg(long, global = true, value_parser = engines(), default_value = ENGINES[0].name())]
+    pub(crate) engine: String,
     /// ONNX Runtime's shared library; where not given, that of the environment variable ORT_DYLIB_PATH, of an installed Python
     /// package `onnxruntime`, or of the system
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) ort_lib: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum EngineArg {
-    Rten,
-    Onnxruntime,
+/// The names of all engines.
+fn engines() -> PossibleValuesParser {
+    ENGINES.iter().map(|engine| engine.name()).collect::<Vec<_>>().into()
 }
 
 impl Global {
@@ -177,16 +178,16 @@ pub(crate) struct CriterionArgs {
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) batches: Option<usize>,
     /// Images of a batch; scores by gradients are comparable only at equal sizes
-    #[arg(long, default_value_t = 64, value_name = "N", value_parser = positive)]
+    #[arg(long, default_value_t = Self::default().score_batch, value_name = "N", value_parser = positive)]
     pub(crate) score_batch: usize,
     /// `imprint` and `linear-probe`: length that a layer's pooled output aims at
-    #[arg(long, default_value_t = layerprune::evidence::DEFAULT_EMBEDDING, value_name = "N", value_parser = positive)]
+    #[arg(long, default_value_t = Self::default().embedding, value_name = "N", value_parser = positive)]
     pub(crate) embedding: usize,
     /// `linear-probe`: passes over the training images
-    #[arg(long, default_value_t = 5, value_name = "N", value_parser = positive)]
+    #[arg(long, default_value_t = Self::default().probe_epochs, value_name = "N", value_parser = positive)]
     pub(crate) probe_epochs: usize,
     /// `leave-one-out`: number of training images that batch norms are recalibrated on
-    #[arg(long, default_value_t = 500, value_name = "N", value_parser = positive)]
+    #[arg(long, default_value_t = Self::default().recalibrate_samples, value_name = "N", value_parser = positive)]
     pub(crate) recalibrate_samples: usize,
     /// What is done to the scores of filters before their mean becomes that of a layer: `none` (as published), `per-param`
     /// (divided by the number of weights of the filter), `max` (divided by the greatest of the layer), `rank` (the rank among

@@ -66,7 +66,7 @@ pub(crate) fn compare(gather: Gather<'_>, all: &[Scoring], no_labels: Option<&st
             let blamed: Vec<bool> = all.iter().map(blamed).collect();
             for (refused, _) in refused.iter_mut().zip(blamed).filter(|(refused, blamed)| *blamed && refused.is_none())
             {
-                *refused = Some(chain(&error));
+                *refused = Some(format!("{error:#}"));
             }
         }
     }
@@ -95,26 +95,11 @@ fn gathered(
 ) -> Result<()> {
     let open = all.iter().zip(refused).filter(|(_, refused)| refused.is_none());
     let needs: BTreeSet<Need> = open.flat_map(|(scoring, _)| scoring.needs()).filter(kind).collect();
-    merge(evidence, gather.evidence(&needs, sites)?);
-    Ok(())
+    gather.add(&needs, sites, evidence)
 }
 
 fn is_gradient(need: &Need) -> bool {
     matches!(need, Need::Filters(statistic) if statistic.needs_gradients())
-}
-
-fn merge(evidence: &mut Evidence, found: Evidence) {
-    evidence.imprint = evidence.imprint.take().or(found.imprint);
-    evidence.probes = evidence.probes.take().or(found.probes);
-    evidence.filters.extend(found.filters);
-    evidence.cosines = evidence.cosines.take().or(found.cosines);
-    evidence.kernels = evidence.kernels.take().or(found.kernels);
-    evidence.removals = evidence.removals.take().or(found.removals);
-}
-
-/// An error with its causes.
-pub(crate) fn chain(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Ranks and agreement, for people.
@@ -122,13 +107,14 @@ pub(crate) fn text(outcome: &Outcome, units: &Units) -> String {
     let numbers: Vec<String> = (1..=outcome.scores.len()).map(|number| format!("[{number}]")).collect();
     let mut head = vec![("layer", Align::Left)];
     head.extend(numbers.iter().map(|number| (number.as_str(), Align::Right)));
+    let ranked: Vec<_> = outcome.scores.iter().map(|scores| (scores, scores.ranks(), scores.ties())).collect();
     let rows = units.units.iter().filter_map(|unit| {
-        let rank = |scores: &Scores| {
+        let rank = |(scores, ranks, ties): &(&Scores, Vec<usize>, Vec<bool>)| {
             let place = scores.rows.iter().position(|row| row.unit == unit.name)?;
-            let tie = if scores.ties()[place] { "≈" } else { "" };
-            Some(format!("{tie}{}", scores.ranks()[place] + 1))
+            let tie = if ties[place] { "≈" } else { "" };
+            Some(format!("{tie}{}", ranks[place] + 1))
         };
-        let ranks: Vec<Option<String>> = outcome.scores.iter().map(rank).collect();
+        let ranks: Vec<Option<String>> = ranked.iter().map(rank).collect();
         ranks.iter().any(Option::is_some).then(|| {
             let cells = ranks.into_iter().map(|rank| rank.unwrap_or_else(|| "-".to_owned()));
             std::iter::once(unit.name.clone()).chain(cells).collect()

@@ -9,7 +9,7 @@ use layerprune::stats::SplitMix;
 use layerprune_data::{Augment, BatchOptions, Batches, DataSpec, Dataset, OpenOptions, Preprocess, Split};
 use layerprune_infer::{Engine, Session, SessionOptions, engine_named, evaluate};
 
-use crate::args::{DataArgs, EngineArg, Global, Part};
+use crate::args::{DataArgs, Global, Part};
 use crate::{CannotBeDone, Usage, demo, interrupt, progress};
 
 /// Images of a training step or an inference call, where nothing else is asked for.
@@ -139,17 +139,8 @@ impl Data {
 
     /// One look at all images of `set` in an order that the seed and `epoch` decide.
     pub(crate) fn shuffled(&self, set: &Dataset, batch_size: usize, drop_last: bool, epoch: u64) -> Result<Batches> {
-        let preprocess = self.preprocess.clone();
-        let options = BatchOptions {
-            batch_size,
-            preprocess,
-            shuffle: true,
-            seed: self.seed,
-            epoch,
-            drop_last,
-            ..Default::default()
-        };
-        Ok(set.batches(&options)?)
+        let options = self.training(batch_size, Augment::default());
+        Ok(set.batches(&BatchOptions { epoch, drop_last, ..options })?)
     }
 
     /// About `samples` training images, the same number of each class.
@@ -301,9 +292,5 @@ pub(crate) fn session_options(global: &Global) -> SessionOptions {
 
 /// The engine asked for.
 pub(crate) fn engine(global: &Global) -> &'static dyn Engine {
-    let name = match global.engine {
-        EngineArg::Rten => "rten",
-        EngineArg::Onnxruntime => "onnxruntime",
-    };
-    engine_named(name).expect("the command line offers engines that there are")
+    engine_named(&global.engine).expect("the command line takes the names of engines")
 }

@@ -75,18 +75,24 @@ impl Gather<'_> {
         self.evidence(&needs, &criteria::sites(&self.model.graph, self.units))
     }
 
-    /// Gathers `needs`, in one pass for all that is read of values inside the model, one for all that is read of
-    /// gradients, and one for each layer that is left out. Without data, nothing.
+    /// What `needs` ask for, `sites` being the filters that statistics are taken of. Without data, nothing.
     pub(crate) fn evidence(self, needs: &BTreeSet<Need>, sites: &[FilterSite]) -> Result<Evidence> {
         let mut evidence = Evidence { seed: self.global.seed(), ..Evidence::default() };
-        let Some(data) = self.data.filter(|_| !needs.is_empty()) else { return Ok(evidence) };
+        self.add(needs, sites, &mut evidence)?;
+        Ok(evidence)
+    }
+
+    /// Adds `needs` to what is there: one pass for all that is read of values inside the model, one for all that is read of
+    /// gradients, and one for each layer that is left out.
+    pub(crate) fn add(self, needs: &BTreeSet<Need>, sites: &[FilterSite], evidence: &mut Evidence) -> Result<()> {
+        let Some(data) = self.data.filter(|_| !needs.is_empty()) else { return Ok(()) };
         let train = match (self.options.samples_per_class, self.options.samples) {
             (Some(samples), _) => data.sample_of_each(samples)?,
             (None, Some(samples)) if needs.iter().any(|need| need.labels()) => data.sample(samples)?,
             (None, Some(samples)) => data.unlabelled(&data.train, samples)?,
             (None, None) => data.train.clone(),
         };
-        self.features(data, &train, needs, sites, &mut evidence)?;
+        self.features(data, &train, needs, sites, evidence)?;
         let statistics: BTreeSet<Statistic> = needs.iter().filter_map(gradient_statistic).collect();
         if !statistics.is_empty() {
             evidence.filters.extend(self.gradients(data, &train, &statistics, sites)?);
@@ -94,7 +100,7 @@ impl Gather<'_> {
         if needs.contains(&Need::Removals) {
             evidence.removals = Some(self.removals(data, &train)?);
         }
-        Ok(evidence)
+        Ok(())
     }
 
     fn features(
@@ -153,9 +159,7 @@ impl Gather<'_> {
     /// As many images as are asked for, fewer where all that is looked at of them would take more than [`TAPPED`] numbers.
     fn batch_size(self, taps: &[ValueId], shapes: &Shapes) -> usize {
         let numbers = |&tap: &ValueId| {
-            // What pools is not in these shapes, and small.
-            let sizes =
-                (tap.index() < self.model.graph.value_capacity()).then(|| shapes.fact(tap).shape.as_ref())??;
+            let sizes = shapes.fact(tap).shape.as_ref()?;
             sizes.iter().skip(1).try_fold(1_usize, |product, size| product.checked_mul(size.known()?))
         };
         let of_an_image: usize = taps.iter().filter_map(numbers).fold(1, usize::saturating_add);

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use layerprune::graph::{Graph, ValueId};
+use layerprune::graph::ValueId;
 use layerprune::onnx::Model;
-use layerprune::proto::{NodeProto, ValueInfoProto};
+use layerprune::proto::ValueInfoProto;
 use layerprune::record::EngineInfo;
 
 use crate::engine::{ENGINES, Engine, Executable, LoadOptions};
@@ -58,7 +58,7 @@ impl Default for SessionOptions {
 
 impl fmt::Debug for SessionOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let engine = self.engine.info();
+        let engine = self.engine.name();
         f.debug_struct("SessionOptions").field("threads", &self.threads).field("engine", &engine).finish()
     }
 }
@@ -97,8 +97,7 @@ impl Session {
         }
         let outputs = model.graph.outputs().len();
         let mut graph = model.graph.clone();
-        let taps: Vec<ValueId> = taps.iter().map(|&tap| computed(&mut graph, tap)).collect();
-        for &tap in &taps {
+        for &tap in taps {
             let name = Some(graph.value_name(tap).to_owned());
             graph.add_output(tap, ValueInfoProto { name, ..Default::default() });
         }
@@ -178,18 +177,6 @@ impl Session {
     pub(crate) fn call(&self, inputs: &[Input<'_>]) -> Result<Vec<Array>, InferError> {
         self.executable.run(inputs)
     }
-}
-
-/// `value`, or what a node gives that does nothing to it where it is an input of the graph: engines want outputs to be
-/// computed.
-fn computed(graph: &mut Graph, value: ValueId) -> ValueId {
-    if graph.inputs().iter().all(|port| port.value != value) {
-        return value;
-    }
-    let same = graph.add_value(&format!("{}.tap", graph.value_name(value)));
-    let proto = NodeProto { op_type: Some("Identity".to_owned()), ..NodeProto::default() };
-    graph.insert_node(None, proto, vec![Some(value)], vec![Some(same)]);
-    same
 }
 
 impl Outputs {

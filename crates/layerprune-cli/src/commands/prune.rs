@@ -246,7 +246,7 @@ fn iteratively(
 ) -> Result<Plan> {
     let mut step = |iteration: &Iteration| {
         let row = iteration.scores.rows.iter().find(|row| row.unit == iteration.removed);
-        let score = row.map(|row| format!(" (score {:.4})", row.score)).unwrap_or_default();
+        let score = row.map(|row| format!(" (score {})", output::brief(row.score))).unwrap_or_default();
         progress::note(gather.global, &format!("next to go: `{}`{score}", iteration.removed));
     };
     let (model, units) = (gather.model, gather.units);

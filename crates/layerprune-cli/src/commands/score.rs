@@ -4,13 +4,12 @@ use anyhow::Result;
 use layerprune::analysis::{Units, Way};
 use layerprune::criteria::{self, SCORES_SCHEMA, Scores, Scoring};
 use layerprune::onnx::Model;
-use layerprune::pipeline::{Target, score_table};
+use layerprune::pipeline::{Target, layer_row, score_table};
 use layerprune::plan::{self, Constraints, PlanError};
-use layerprune::record::{Agreement, Record};
-use layerprune::report;
+use layerprune::record::{Agreement, Record, ScoreTable};
 
 use crate::args::{Global, ScoreArgs};
-use crate::commands::prune;
+use crate::commands::{prune, report};
 use crate::compare::{self, Compared};
 use crate::output::{self, Align, table};
 use crate::scoring::{self, Gather};
@@ -42,7 +41,7 @@ pub(crate) fn run(args: &ScoreArgs, global: &Global) -> Result<()> {
         Some((given, true)) => match data::open(&given, &model, true, global) {
             // Without labels that fit, a comparison still has the criteria that need none.
             Err(error) if args.compare => {
-                no_labels = Some(compare::chain(&error));
+                no_labels = Some(format!("{error:#}"));
                 Some(data::open_images(&given, &model, global).map_err(|_| error)?)
             }
             opened => Some(opened?),
@@ -60,8 +59,9 @@ pub(crate) fn run(args: &ScoreArgs, global: &Global) -> Result<()> {
     if let (Some(path), [only]) = (&args.output, scores.as_slice()) {
         output::write_file(path, &serde_json::to_string_pretty(only)?)?;
     }
+    let tables = || scores.iter().map(|scores| score_table(&meaning(scores), scores)).collect::<Vec<_>>();
     if let (Some(path), Some(form)) = (&args.report, form) {
-        let mut record = record(&args.model, &model, &units, &scores);
+        let mut record = record(&args.model, &model, &units, tables());
         if let Some(count) = args.layers {
             mark(&mut record, &units, &scores, count, global);
         }
@@ -72,8 +72,7 @@ pub(crate) fn run(args: &ScoreArgs, global: &Global) -> Result<()> {
             scores.iter().map(|scores| text(scores, &units)).collect::<Vec<_>>().join("\n\n")
         });
     }
-    let tables: Vec<_> = scores.iter().map(table_of).collect();
-    let agreement = Agreement::of(&tables);
+    let agreement = Agreement::of(&tables());
     let outcome = compare::Outcome { scores, agreement, refused };
     output::print(global, &outcome, |outcome| compare::text(outcome, &units))
 }
@@ -90,26 +89,21 @@ fn other_scores(path: &Path, units: &Units) -> Result<Scores> {
 
 /// What writes the file at `path`, by its extension.
 fn form(path: &Path) -> Result<fn(&Record) -> String> {
-    Ok(match path.extension().and_then(|extension| extension.to_str()) {
-        Some("html" | "htm") => report::html,
-        Some("md") => report::markdown,
-        Some("csv") => report::csv,
-        Some("json") => Record::to_json,
-        _ => return Err(Usage(format!("`{}` should end in .html, .md, .csv or .json", path.display())).into()),
-    })
+    let is_record = path.extension().is_some_and(|extension| extension == "json");
+    let form = is_record.then_some(Record::to_json as fn(&Record) -> String).or_else(|| report::form(path));
+    form.ok_or_else(|| Usage(format!("`{}` should end in .html, .md, .csv or .json", path.display())).into())
 }
 
 /// Layers and scores as a record, without a plan.
-fn record(path: &Path, model: &Model, units: &Units, scores: &[Scores]) -> Record {
+fn record(path: &Path, model: &Model, units: &Units, scores: Vec<ScoreTable>) -> Record {
     let constraints = Constraints::plain();
-    let layers =
-        units.rows(&model.graph).units.iter().map(|row| layerprune::pipeline::layer_row(row, &constraints)).collect();
+    let layers = units.rows(&model.graph).units.iter().map(|row| layer_row(row, &constraints)).collect();
     Record {
         tool: job::tool(),
         machine: job::machine(),
         model: job::model_info(model, &path.display().to_string()),
         layers,
-        scores: scores.iter().map(table_of).collect(),
+        scores,
         complete: true,
         ..Record::default()
     }
@@ -129,9 +123,9 @@ fn mark(record: &mut Record, units: &Units, scores: &[Scores], count: usize, glo
     }
 }
 
-fn table_of(scores: &Scores) -> layerprune::record::ScoreTable {
-    let measures = Scoring::parse(&scores.criterion, scores.normalize).map(|scoring| scoring.measures());
-    score_table(&measures.unwrap_or_default(), scores)
+/// What a higher score says; nothing of scores by a criterion that is not known here.
+fn meaning(scores: &Scores) -> String {
+    Scoring::parse(&scores.criterion, scores.normalize).map(|scoring| scoring.measures()).unwrap_or_default()
 }
 
 /// The scores of one criterion in forward order, with a bar and what the noise allows to say.
@@ -176,9 +170,8 @@ pub(crate) fn text(scores: &Scores, units: &Units) -> String {
     if with_accuracy {
         head.extend([("accuracy behind it (95 %)", Align::Left), ("", Align::Left)]);
     }
-    let measures = table_of(scores).meaning;
     let mut text =
-        format!("{}: {measures}; the least important has rank 1\n\n{}", scores.criterion, table(&head, &rows));
+        format!("{}: {}; the least important has rank 1\n\n{}", scores.criterion, meaning(scores), table(&head, &rows));
     for unscored in &scores.unscored {
         text.push_str(&format!("\nno score: {} ({})", unscored.unit, unscored.reason));
     }

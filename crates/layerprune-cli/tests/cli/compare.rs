@@ -193,6 +193,15 @@ fn a_class_without_images_stops_only_what_needs_it() {
 }
 
 #[test]
+fn the_help_names_every_criterion() {
+    let help = Place::new().ok("score --help").stdout;
+    let words: Vec<&str> = help.split(|c: char| !c.is_alphanumeric() && c != '-').collect();
+    for criterion in layerprune::criteria::CRITERIA {
+        assert!(words.contains(&criterion.id), "`{}` is not in the help of `score`", criterion.id);
+    }
+}
+
+#[test]
 fn reports_are_of_forms_that_there_are() {
     let place = Place::with(&nets::residual());
     place.ok("score net.onnx --criterion weight-norm,lamp --report record.json");

@@ -6,6 +6,8 @@ mod rten;
 use layerprune::onnx::Model;
 use layerprune::record::EngineInfo;
 
+pub use onnxruntime::use_onnxruntime_library;
+
 use crate::error::InferError;
 use crate::input::Input;
 use crate::session::Array;
@@ -13,17 +15,18 @@ use crate::session::Array;
 /// All engines, the default one first.
 pub const ENGINES: &[&dyn Engine] = &[&rten::Rten, &onnxruntime::OnnxRuntime];
 
-pub use onnxruntime::use_onnxruntime_library;
-
 /// The engine called `name`.
 #[must_use]
 pub fn engine_named(name: &str) -> Option<&'static dyn Engine> {
-    ENGINES.iter().copied().find(|engine| engine.info().name == name)
+    ENGINES.iter().copied().find(|engine| engine.name() == name)
 }
 
 /// A way to run ONNX models.
 pub trait Engine: Send + Sync {
-    /// Name and version, as they stand beside every latency.
+    /// Its name.
+    fn name(&self) -> &'static str;
+
+    /// Name and version, as they stand beside every latency. An engine may have to be loaded to tell its version.
     fn info(&self) -> EngineInfo;
 
     /// Makes `model` ready to run.

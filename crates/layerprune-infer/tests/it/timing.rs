@@ -25,8 +25,12 @@ struct Noted {
 struct NotingEngine(&'static Noting);
 
 impl Engine for NotingEngine {
+    fn name(&self) -> &'static str {
+        "noting"
+    }
+
     fn info(&self) -> EngineInfo {
-        EngineInfo { name: "noting".to_owned(), version: "1".to_owned() }
+        EngineInfo { name: self.name().to_owned(), version: "1".to_owned() }
     }
 
     fn load(&self, model: &Model, _: LoadOptions) -> Result<Box<dyn Executable>, InferError> {

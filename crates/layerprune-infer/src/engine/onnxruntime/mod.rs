@@ -28,6 +28,10 @@ struct Loaded {
 }
 
 impl Engine for OnnxRuntime {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn info(&self) -> EngineInfo {
         EngineInfo { name: NAME.to_owned(), version: library::version() }
     }

@@ -30,6 +30,10 @@ struct Loaded {
 }
 
 impl Engine for Rten {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn info(&self) -> EngineInfo {
         EngineInfo { name: NAME.to_owned(), version: VERSION.to_owned() }
     }
