@@ -285,7 +285,7 @@ pub(crate) fn batches_of(session: &Session, set: &Dataset, preprocess: &Preproce
 }
 
 /// The engine asked for, with the threads asked for, else all cores.
-pub(crate) fn session_options(global: &Global) -> SessionOptions {
+pub(crate) fn session_options(global: &Global) -> SessionOptions<'static> {
     let default = SessionOptions::default();
     SessionOptions { threads: global.threads.map_or(default.threads, usize::from), engine: engine(global) }
 }

@@ -1,5 +1,7 @@
 use layerprune::record::LatencyError;
 
+use crate::engine::CommandError;
+
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a model could not be run, evaluated, compared or timed.
@@ -31,6 +33,30 @@ pub enum InferError {
     OnnxRuntime {
         /// Why not.
         reason: String,
+    },
+    /// Outputs were asked of an engine that gives none.
+    #[error("the engine `{engine}` only times models, it gives no outputs")]
+    TimesOnly {
+        /// The engine's name.
+        engine: &'static str,
+    },
+    /// A command cannot be used as an engine.
+    #[error("`{line}` cannot time models: {reason}")]
+    CommandLine {
+        /// The command.
+        line: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A command gave no latency, however often it was tried.
+    #[error("`{line}` gave no latency in {attempts} {}", if *attempts == 1 { "attempt" } else { "attempts" })]
+    Command {
+        /// The command as it was run.
+        line: String,
+        /// How often it was run.
+        attempts: usize,
+        /// What was wrong with the last attempt.
+        source: CommandError,
     },
     /// Whoever looks at the values inside the model does not go on.
     #[error("cannot use what the model computes")]

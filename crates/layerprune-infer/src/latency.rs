@@ -1,13 +1,17 @@
 //! Timing models against each other.
 
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use layerprune::record::{Circumstances, LatencyComparison, LatencyStats, Side, Timing, Warning};
 use layerprune::stats::{SplitMix, median};
 
+use crate::clock::{Clock, SystemClock};
+use crate::engine::Engine;
 use crate::error::InferError;
 use crate::input::Input;
+use crate::machine::{Usage, frequency_scaling};
+use crate::pin;
 use crate::progress::LatencyProgress;
 use crate::session::Session;
 
@@ -47,6 +51,24 @@ impl Default for LatencyOptions {
     }
 }
 
+impl LatencyOptions {
+    /// The defaults for an engine: an engine that tells times is asked ten times, after one untimed call.
+    #[must_use]
+    pub fn of(engine: &dyn Engine) -> Self {
+        if !engine.tells_times() {
+            return Self::default();
+        }
+        Self {
+            warm_up: Duration::ZERO,
+            warm_up_calls: 1,
+            samples: 10,
+            min_time: Duration::ZERO,
+            max_time: Duration::from_secs(600),
+            seed: 0,
+        }
+    }
+}
+
 /// Raw latencies of models that were timed in turns.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measurement {
@@ -54,10 +76,12 @@ pub struct Measurement {
     pub samples_ms: Vec<Vec<f64>>,
     /// How many calls each sample is the mean of.
     pub calls_per_sample: usize,
-    /// The smallest step of the clock in milliseconds.
+    /// The smallest step of the clock in milliseconds; zero where the engine tells times itself.
     pub resolution_ms: f64,
-    /// Engine, threads, batch and shape of the first input.
+    /// Engine, threads, batch and shape of the first input, and whether this thread was bound ([`pinned`](crate::pinned)).
     pub circumstances: Circumstances,
+    /// What is to be said against the measurement as a whole.
+    notes: Vec<Warning>,
     seed: u64,
 }
 
@@ -66,34 +90,67 @@ pub struct Measurement {
 /// After the warm-up each round takes one sample of each model, in an order drawn from the seed, so that a drift of the
 /// machine meets all models alike. A sample is one call, or the mean of several where one is shorter than 50 µs.
 ///
+/// A call that fails after five complete rounds ends the measurement early; what was sampled until then counts, and
+/// [`Warning::StoppedEarly`] says so.
+///
 /// # Errors
-/// Where the sessions are of different engines or numbers of threads, the inputs do not fit one of them, a call fails,
-/// or `observer`, called between rounds, breaks.
+/// Where the sessions are of different engines or numbers of threads, the inputs do not fit one of them, a call fails
+/// before, or `observer`, called between rounds, breaks.
 pub fn measure(
+    sessions: &[&Session],
+    inputs: &[Input<'_>],
+    options: &LatencyOptions,
+    observer: impl FnMut(LatencyProgress) -> ControlFlow<()>,
+) -> Result<Measurement, InferError> {
+    measure_with(&SystemClock::default(), sessions, inputs, options, observer)
+}
+
+/// [`measure`] by a given clock.
+///
+/// # Errors
+/// As [`measure`].
+pub fn measure_with(
+    clock: &dyn Clock,
     sessions: &[&Session],
     inputs: &[Input<'_>],
     options: &LatencyOptions,
     mut observer: impl FnMut(LatencyProgress) -> ControlFlow<()>,
 ) -> Result<Measurement, InferError> {
     let circumstances = circumstances(sessions, inputs)?;
-    let calls_per_sample = warm_up(sessions, inputs, options, &mut observer)?;
+    let tells_times = sessions[0].tells_times();
+    let before = Usage::read();
+    let fastest = warm_up(clock, sessions, inputs, options, &mut observer)?;
+    let calls_per_sample = if tells_times { 1 } else { calls_per_sample(fastest) };
     let mut random = SplitMix::new(options.seed);
     let mut order: Vec<usize> = (0..sessions.len()).collect();
     let mut samples_ms = vec![Vec::with_capacity(options.samples); sessions.len()];
-    let start = Instant::now();
+    let mut notes = Vec::new();
+    let start = clock.now();
     for done in 0.. {
-        let enough = done >= options.samples.max(1) && start.elapsed() >= options.min_time;
-        if enough || (done >= FEWEST_ROUNDS && start.elapsed() >= options.max_time) {
+        let elapsed = clock.now().saturating_sub(start);
+        let enough = done >= options.samples.max(1) && elapsed >= options.min_time;
+        if enough || (done >= FEWEST_ROUNDS && elapsed >= options.max_time) {
             break;
         }
         check(observer(LatencyProgress::Sampling { done, asked: options.samples }))?;
         shuffle(&mut order, &mut random);
-        for &model in &order {
-            let took = time(sessions[model], inputs, calls_per_sample)?;
-            samples_ms[model].push(1e3 * took.as_secs_f64() / calls_per_sample as f64);
+        match round(clock, sessions, inputs, calls_per_sample, &order) {
+            Ok(round) => samples_ms.iter_mut().zip(round).for_each(|(samples, sample)| samples.push(sample)),
+            Err(InferError::Interrupted) => return Err(InferError::Interrupted),
+            Err(error) if done < FEWEST_ROUNDS => return Err(error),
+            Err(error) => {
+                notes.push(Warning::StoppedEarly { samples: done, reason: chain(&error) });
+                break;
+            }
         }
     }
-    Ok(Measurement { samples_ms, calls_per_sample, resolution_ms: resolution_ms(), circumstances, seed: options.seed })
+    // Another machine may be the one that was timed.
+    if !tells_times {
+        notes.extend(frequency_scaling());
+        notes.extend(before.zip(Usage::read()).and_then(|(before, after)| Usage::warning(&before, &after)));
+    }
+    let resolution_ms = if tells_times { 0.0 } else { 1e3 * clock.resolution().as_secs_f64() };
+    Ok(Measurement { samples_ms, calls_per_sample, resolution_ms, circumstances, notes, seed: options.seed })
 }
 
 impl Measurement {
@@ -117,13 +174,17 @@ impl Measurement {
     /// Where fewer models were timed.
     pub fn comparison(&self, index: usize) -> Result<LatencyComparison, InferError> {
         let (baseline, candidate) = (self.timing(0), self.timing(index));
-        Ok(LatencyComparison::new(self.circumstances.clone(), &baseline, &candidate, self.seed)?)
+        let mut comparison = LatencyComparison::new(self.circumstances.clone(), &baseline, &candidate, self.seed)?;
+        comparison.warnings.extend_from_slice(&self.notes);
+        Ok(comparison)
     }
 
     /// What is to be said against the baseline's samples, for a measurement of one model.
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
-        Warning::of(&[(Side::Baseline, self.timing(0))])
+        let mut warnings = Warning::of(&[(Side::Baseline, self.timing(0))]);
+        warnings.extend_from_slice(&self.notes);
+        warnings
     }
 
     fn timing(&self, index: usize) -> Timing<'_> {
@@ -155,29 +216,46 @@ fn circumstances(sessions: &[&Session], inputs: &[Input<'_>]) -> Result<Circumst
         threads: first.threads(),
         batch: shape.first().copied().unwrap_or(1),
         shape,
+        pinned: !first.tells_times() && pin::is_pinned(first.threads()),
     })
 }
 
-/// Calls the models in turns without keeping times; returns how many calls a sample needs.
+/// Calls the models in turns without keeping times; returns the seconds that a call of the fastest takes.
 fn warm_up(
+    clock: &dyn Clock,
     sessions: &[&Session],
     inputs: &[Input<'_>],
     options: &LatencyOptions,
     observer: &mut impl FnMut(LatencyProgress) -> ControlFlow<()>,
-) -> Result<usize, InferError> {
-    let start = Instant::now();
+) -> Result<f64, InferError> {
+    let start = clock.now();
     let mut seconds = vec![Vec::new(); sessions.len()];
     for calls in 0.. {
-        if calls >= options.warm_up_calls.max(1) && start.elapsed() >= options.warm_up {
+        if calls >= options.warm_up_calls.max(1) && clock.now().saturating_sub(start) >= options.warm_up {
             break;
         }
         check(observer(LatencyProgress::WarmUp { calls }))?;
         for (session, seconds) in sessions.iter().zip(&mut seconds) {
-            seconds.push(time(session, inputs, 1)?.as_secs_f64());
+            seconds.push(session.time(inputs, 1, clock)?.as_secs_f64());
         }
     }
-    let fastest = seconds.iter().filter_map(|seconds| median(seconds)).fold(f64::INFINITY, f64::min);
-    Ok(calls_per_sample(fastest))
+    Ok(seconds.iter().filter_map(|seconds| median(seconds)).fold(f64::INFINITY, f64::min))
+}
+
+/// One sample of each model in milliseconds per call, in the order of the models; taken in the order of `order`.
+fn round(
+    clock: &dyn Clock,
+    sessions: &[&Session],
+    inputs: &[Input<'_>],
+    calls: usize,
+    order: &[usize],
+) -> Result<Vec<f64>, InferError> {
+    let mut samples = vec![0.0; sessions.len()];
+    for &model in order {
+        let took = sessions[model].time(inputs, calls, clock)?;
+        samples[model] = 1e3 * took.as_secs_f64() / calls as f64;
+    }
+    Ok(samples)
 }
 
 fn calls_per_sample(call_seconds: f64) -> usize {
@@ -186,19 +264,14 @@ fn calls_per_sample(call_seconds: f64) -> usize {
     (calls as usize).clamp(1, MOST_CALLS_PER_SAMPLE)
 }
 
-fn time(session: &Session, inputs: &[Input<'_>], calls: usize) -> Result<Duration, InferError> {
-    let mut last = None;
-    let start = Instant::now();
-    for _ in 0..calls {
-        last = Some(session.call(inputs)?);
-    }
-    let took = start.elapsed();
-    drop(last);
-    Ok(took)
-}
-
 fn check(flow: ControlFlow<()>) -> Result<(), InferError> {
     if flow.is_break() { Err(InferError::Interrupted) } else { Ok(()) }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Fisher and Yates.
@@ -206,22 +279,6 @@ fn shuffle(order: &mut [usize], random: &mut SplitMix) {
     for place in (1..order.len()).rev() {
         order.swap(place, random.below(place + 1));
     }
-}
-
-/// The smallest step seen between readings of the clock.
-fn resolution_ms() -> f64 {
-    let mut smallest = f64::INFINITY;
-    for _ in 0..100 {
-        let start = Instant::now();
-        let step = loop {
-            let elapsed = start.elapsed();
-            if !elapsed.is_zero() {
-                break elapsed;
-            }
-        };
-        smallest = smallest.min(1e3 * step.as_secs_f64());
-    }
-    smallest
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! A [`Session`] is a model loaded by an [`Engine`]; everything else works on sessions: [`evaluate`] counts what a
 //! classifier gets right, [`features()`] hands on the values of taps, [`compare`] says how far two models' outputs are
-//! apart, and [`measure`] times models in turns.
+//! apart, and [`measure`] times models in turns. A [`CommandEngine`] only times, by any program on this or another machine.
 //!
 //! ```
 //! use layerprune::onnx::Model;
@@ -27,6 +27,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod clock;
 mod compare;
 mod engine;
 mod error;
@@ -34,15 +35,22 @@ mod evaluate;
 mod features;
 mod input;
 mod latency;
+mod machine;
+mod pin;
 mod progress;
 mod session;
 
+pub use clock::{Clock, SystemClock};
 pub use compare::{OutputDifference, compare};
-pub use engine::{ENGINES, Engine, Executable, LoadOptions, engine_named, use_onnxruntime_library};
+pub use engine::{
+    CommandEngine, CommandError, CommandOptions, ENGINES, Engine, Executable, LoadOptions, TimeSource, engine_named,
+    use_onnxruntime_library,
+};
 pub use error::InferError;
 pub use evaluate::{Evaluation, OutputKind, evaluate, judge};
 pub use features::features;
 pub use input::{ElementType, Input, InputData, InputSpec, bind_shapes, random_inputs};
-pub use latency::{LatencyOptions, Measurement, measure};
+pub use latency::{LatencyOptions, Measurement, measure, measure_with};
+pub use pin::pinned;
 pub use progress::{LatencyProgress, Progress};
 pub use session::{Array, Outputs, Session, SessionOptions};

@@ -1,29 +1,32 @@
 //! A loaded model with its taps.
 
 use std::fmt;
+use std::time::Duration;
 
 use layerprune::graph::ValueId;
 use layerprune::onnx::Model;
 use layerprune::proto::ValueInfoProto;
 use layerprune::record::EngineInfo;
 
+use crate::clock::Clock;
 use crate::engine::{ENGINES, Engine, Executable, LoadOptions};
 use crate::error::InferError;
 use crate::input::{self, Input, InputSpec};
 
 /// How to load a model.
 #[derive(Clone, Copy)]
-pub struct SessionOptions {
+pub struct SessionOptions<'e> {
     /// Threads that run the model, one or more.
     pub threads: usize,
     /// What runs it.
-    pub engine: &'static dyn Engine,
+    pub engine: &'e dyn Engine,
 }
 
 /// A model that is ready to run.
 pub struct Session {
     executable: Box<dyn Executable>,
     engine: EngineInfo,
+    tells_times: bool,
     threads: usize,
     inputs: Vec<InputSpec>,
     outputs: Vec<String>,
@@ -48,7 +51,7 @@ pub struct Outputs {
     taps: Vec<usize>,
 }
 
-impl Default for SessionOptions {
+impl Default for SessionOptions<'static> {
     /// The first of [`ENGINES`], on as many threads as the machine runs at once.
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -56,7 +59,7 @@ impl Default for SessionOptions {
     }
 }
 
-impl fmt::Debug for SessionOptions {
+impl fmt::Debug for SessionOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let engine = self.engine.name();
         f.debug_struct("SessionOptions").field("threads", &self.threads).field("engine", &engine).finish()
@@ -80,7 +83,7 @@ impl Session {
     ///
     /// # Errors
     /// Where the engine cannot run it, or it takes inputs other than `FLOAT` and `INT64` tensors.
-    pub fn load(model: &Model, options: &SessionOptions) -> Result<Self, InferError> {
+    pub fn load(model: &Model, options: &SessionOptions<'_>) -> Result<Self, InferError> {
         Self::with_taps(model, &[], options)
     }
 
@@ -91,7 +94,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::load`].
-    pub fn with_taps(model: &Model, taps: &[ValueId], options: &SessionOptions) -> Result<Self, InferError> {
+    pub fn with_taps(model: &Model, taps: &[ValueId], options: &SessionOptions<'_>) -> Result<Self, InferError> {
         if options.threads == 0 {
             return Err(InferError::NoThreads);
         }
@@ -107,7 +110,15 @@ impl Session {
         let names = graph.outputs()[..outputs].iter().map(|port| graph.value_name(port.value).to_owned()).collect();
         let load = LoadOptions { threads: options.threads, tapped: !taps.is_empty() };
         let executable = options.engine.load(&model.with_graph(graph), load)?;
-        Ok(Self { executable, engine: options.engine.info(), threads: options.threads, inputs, outputs: names, taps })
+        Ok(Self {
+            executable,
+            engine: options.engine.info(),
+            tells_times: options.engine.tells_times(),
+            threads: options.threads,
+            inputs,
+            outputs: names,
+            taps,
+        })
     }
 
     /// What runs the model.
@@ -173,9 +184,13 @@ impl Session {
         self.inputs.iter().zip(inputs).try_for_each(|(spec, input)| spec.check(input))
     }
 
-    /// The engine's own call and nothing else: what is timed. The inputs have passed [`Session::check`].
-    pub(crate) fn call(&self, inputs: &[Input<'_>]) -> Result<Vec<Array>, InferError> {
-        self.executable.run(inputs)
+    pub(crate) fn tells_times(&self) -> bool {
+        self.tells_times
+    }
+
+    /// How long `calls` of the engine's own call take, and nothing else. The inputs have passed [`Session::check`].
+    pub(crate) fn time(&self, inputs: &[Input<'_>], calls: usize, clock: &dyn Clock) -> Result<Duration, InferError> {
+        self.executable.time(inputs, calls, clock)
     }
 }
 

@@ -1,18 +1,23 @@
 //! What runs a model. A new engine is a file here and a line in [`ENGINES`].
 
+mod command;
 mod onnxruntime;
 mod rten;
+
+use std::time::Duration;
 
 use layerprune::onnx::Model;
 use layerprune::record::EngineInfo;
 
+pub use command::{CommandEngine, CommandError, CommandOptions, TimeSource};
 pub use onnxruntime::use_onnxruntime_library;
 
+use crate::clock::Clock;
 use crate::error::InferError;
 use crate::input::Input;
 use crate::session::Array;
 
-/// All engines, the default one first.
+/// All engines that go by a name alone, the default one first; a [`CommandEngine`] is made of a command.
 pub const ENGINES: &[&dyn Engine] = &[&rten::Rten, &onnxruntime::OnnxRuntime];
 
 /// The engine called `name`.
@@ -34,6 +39,12 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`InferError::Load`] where the engine cannot run the model, with the node where known.
     fn load(&self, model: &Model, options: LoadOptions) -> Result<Box<dyn Executable>, InferError>;
+
+    /// Whether the engine tells times instead of being timed: each sample is then one [`Executable::time`] of one call, may
+    /// be of another machine, and costs far more than the call it is of.
+    fn tells_times(&self) -> bool {
+        false
+    }
 }
 
 /// How an engine is to load a model.
@@ -56,4 +67,19 @@ pub trait Executable: Send + Sync {
     /// # Errors
     /// [`InferError::Run`], with the node where known.
     fn run(&self, inputs: &[Input<'_>]) -> Result<Vec<Array>, InferError>;
+
+    /// How long `calls` runs on `inputs` take together. An engine that times by itself says it here.
+    ///
+    /// # Errors
+    /// As [`Executable::run`], or where the engine cannot tell.
+    fn time(&self, inputs: &[Input<'_>], calls: usize, clock: &dyn Clock) -> Result<Duration, InferError> {
+        let mut last = None;
+        let start = clock.now();
+        for _ in 0..calls {
+            last = Some(self.run(inputs)?);
+        }
+        let took = clock.now().saturating_sub(start);
+        drop(last);
+        Ok(took)
+    }
 }

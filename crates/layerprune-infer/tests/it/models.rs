@@ -126,7 +126,7 @@ pub(crate) fn load(model: &Model) -> Session {
     Session::load(model, &one_thread()).unwrap()
 }
 
-pub(crate) fn one_thread() -> SessionOptions {
+pub(crate) fn one_thread() -> SessionOptions<'static> {
     SessionOptions { threads: 1, ..SessionOptions::default() }
 }
 

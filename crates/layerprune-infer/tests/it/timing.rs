@@ -47,7 +47,7 @@ impl Executable for Noted {
     }
 }
 
-fn noting() -> (&'static Noting, SessionOptions) {
+fn noting() -> (&'static Noting, SessionOptions<'static>) {
     let noting: &'static Noting = Box::leak(Box::new(Noting { calls: Mutex::new(Vec::new()) }));
     (noting, SessionOptions { threads: 1, engine: Box::leak(Box::new(NotingEngine(noting))) })
 }

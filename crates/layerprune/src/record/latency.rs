@@ -38,10 +38,19 @@ pub struct LatencyStats {
     pub min_ms: f64,
     /// 90 % quantile.
     pub p90_ms: f64,
+    /// 95 % quantile; absent from records that are older than it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95_ms: Option<f64>,
     /// 99 % quantile.
     pub p99_ms: f64,
     /// Median absolute deviation from the median, unscaled.
     pub mad_ms: f64,
+    /// Interquartile range: 75 % quantile less 25 % quantile; absent from records that are older than it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iqr_ms: Option<f64>,
+    /// The samples themselves, in the order in which they were taken; empty where they were not kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples_ms: Vec<f64>,
 }
 
 /// Which of the two models of a comparison.
@@ -115,6 +124,25 @@ pub enum Warning {
         /// Calls in a sample.
         calls: usize,
     },
+    /// Processors change their frequency with the load.
+    FrequencyScaling {
+        /// The governor that is set, such as `powersave`.
+        governor: String,
+    },
+    /// Other programs used processors while models were timed.
+    OtherLoad {
+        /// How many processors' time they used.
+        busy_cores: f64,
+        /// How many processors there are.
+        cores: usize,
+    },
+    /// The engine failed before all samples were taken; those of complete rounds count.
+    StoppedEarly {
+        /// How many samples of each model there are.
+        samples: usize,
+        /// What the engine says.
+        reason: String,
+    },
 }
 
 /// Raw latencies of one model, of which the statistics are made.
@@ -139,6 +167,8 @@ pub struct Circumstances {
     pub batch: usize,
     /// Shape of the first input, the batch included.
     pub shape: Vec<usize>,
+    /// Whether what ran was bound to as many processors as threads.
+    pub pinned: bool,
 }
 
 /// A candidate timed against the baseline, both on the same machine in turns.
@@ -152,6 +182,9 @@ pub struct LatencyComparison {
     pub batch: usize,
     /// Shape of the first input, the batch included.
     pub shape: Vec<usize>,
+    /// Whether what ran was bound to as many processors as threads.
+    #[serde(default)]
+    pub pinned: bool,
     /// The unpruned model.
     pub baseline: LatencyStats,
     /// The model compared with it.
@@ -210,8 +243,11 @@ impl LatencyStats {
             mean_ms: stats::mean(samples).ok_or(LatencyError::NoSamples)?,
             min_ms: at(0.0)?,
             p90_ms: at(0.9)?,
+            p95_ms: Some(at(0.95)?),
             p99_ms: at(0.99)?,
             mad_ms: stats::mad(samples).ok_or(LatencyError::NoSamples)?,
+            iqr_ms: Some(at(0.75)? - at(0.25)?),
+            samples_ms: samples.to_vec(),
         })
     }
 }
@@ -244,6 +280,7 @@ impl LatencyComparison {
             threads: circumstances.threads,
             batch: circumstances.batch,
             shape: circumstances.shape,
+            pinned: circumstances.pinned,
             baseline: baseline_stats,
             candidate: candidate_stats,
             latency_reduction_percent: reduction_percent(ratio),
@@ -345,31 +382,45 @@ impl fmt::Display for Verdict {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::FewSamples { samples, needed } => {
-                write!(f, "only {samples} samples were taken, {needed} or more are needed for a sound interval")
-            }
-            Self::Spread { side, mad_percent } => {
-                write!(
-                    f,
-                    "the {side}'s samples scatter: their median absolute deviation is {mad_percent:.1} % of the median"
-                )
-            }
+            Self::FewSamples { samples, needed } => write!(
+                f,
+                "only {samples} samples were taken, {needed} or more are needed for a sound interval: take more"
+            ),
+            Self::Spread { side, mad_percent } => write!(
+                f,
+                "the {side}'s samples scatter, their median absolute deviation is {mad_percent:.1} % of the median: stop \
+                 what else is running, or take more samples"
+            ),
             Self::Outliers { side, percent } => {
-                write!(f, "{percent:.1} % of the {side}'s samples lie far from the median; is something else running?")
+                write!(f, "{percent:.1} % of the {side}'s samples lie far from the median: is something else running?")
             }
             Self::Drift { side, first_half_ms, second_half_ms } => write!(
                 f,
-                "the {side} drifted while it was timed: median {first_half_ms:.3} ms in the first half, \
-                 {second_half_ms:.3} ms in the second"
+                "the {side} drifted while it was timed, from a median of {first_half_ms:.3} ms in the first half to \
+                 {second_half_ms:.3} ms in the second: warm up for longer, or let the machine cool"
             ),
             Self::TimerResolution { side, sample_ms, resolution_ms } => write!(
                 f,
-                "a sample of the {side} takes {sample_ms:.6} ms, too short for a clock with steps of {resolution_ms:.6} ms"
+                "a sample of the {side} takes {sample_ms:.6} ms, too short for a clock with steps of {resolution_ms:.6} ms: \
+                 time larger batches"
             ),
             Self::ManyCalls { calls } => write!(
                 f,
-                "one call is too short to time, so each sample is the mean of {calls} calls and p90 and p99 are of such means"
+                "one call is too short to time, so each sample is the mean of {calls} calls and p90, p95 and p99 are of such \
+                 means: time larger batches to see single calls"
             ),
+            Self::FrequencyScaling { governor } => write!(
+                f,
+                "processors change their frequency (governor `{governor}`): set the governor `performance` while models are \
+                 timed"
+            ),
+            Self::OtherLoad { busy_cores, cores } => write!(
+                f,
+                "other programs used {busy_cores:.1} of {cores} processors while models were timed: stop them and time again"
+            ),
+            Self::StoppedEarly { samples, reason } => {
+                write!(f, "timing stopped after {samples} samples of each model, which count: {reason}")
+            }
         }
     }
 }
@@ -400,6 +451,9 @@ mod tests {
         assert!((stats.p90_ms - 8.25).abs() < 1e-9);
         assert!((stats.p99_ms - 8.925).abs() < 1e-9);
         assert!((stats.mad_ms - 2.4).abs() < 1e-9);
+        assert!((stats.p95_ms.unwrap() - 8.625).abs() < 1e-9);
+        assert!((stats.iqr_ms.unwrap() - 5.0).abs() < 1e-9);
+        assert_eq!(stats.samples_ms, [3.1, 0.2, 5.5, 9.0, 1.25, 7.75, 2.0]);
     }
 
     #[test]
@@ -472,5 +526,29 @@ mod tests {
         let json = serde_json::to_string(&comparison).unwrap();
         assert!(json.contains(r#""verdict":"faster""#) && json.contains(r#"{"kind":"few-samples","#), "{json}");
         assert_eq!(serde_json::from_str::<LatencyComparison>(&json).unwrap(), comparison);
+    }
+
+    #[test]
+    fn record_latency_of_an_older_record_lacks_what_was_not_kept() {
+        let old = r#"{"samples":9,"median_ms":1.0,"mean_ms":1.0,"min_ms":0.5,"p90_ms":2.0,"p99_ms":3.0,"mad_ms":0.1}"#;
+        let stats: LatencyStats = serde_json::from_str(old).unwrap();
+        assert_eq!((stats.p95_ms, stats.iqr_ms, stats.samples_ms.len()), (None, None, 0));
+        assert_eq!(serde_json::to_string(&stats).unwrap(), old);
+    }
+
+    #[test]
+    fn record_latency_warnings_say_what_to_do() {
+        let texts = [
+            Warning::FrequencyScaling { governor: "powersave".to_owned() },
+            Warning::OtherLoad { busy_cores: 0.52, cores: 2 },
+            Warning::StoppedEarly { samples: 7, reason: "it crashed".to_owned() },
+        ]
+        .map(|warning| warning.to_string());
+        let expected = [
+            "processors change their frequency (governor `powersave`): set the governor `performance` while models are timed",
+            "other programs used 0.5 of 2 processors while models were timed: stop them and time again",
+            "timing stopped after 7 samples of each model, which count: it crashed",
+        ];
+        assert_eq!(texts, expected);
     }
 }

@@ -20,8 +20,11 @@ fn stats(median_ms: f64) -> LatencyStats {
         mean_ms: median_ms * 1.02,
         min_ms: median_ms * 0.97,
         p90_ms: median_ms * 1.08,
+        p95_ms: Some(median_ms * 1.15),
         p99_ms: median_ms * 1.3,
         mad_ms: median_ms * 0.01,
+        iqr_ms: Some(median_ms * 0.02),
+        samples_ms: Vec::new(),
     }
 }
 
@@ -33,6 +36,7 @@ pub(super) fn comparison(batch: usize, verdict: Verdict, percent: f64, interval:
         threads: 2,
         batch,
         shape: vec![batch, 3, 32, 32],
+        pinned: true,
         baseline: stats(baseline),
         candidate: stats(baseline * ratio),
         latency_reduction_percent: percent,

@@ -13,6 +13,7 @@ use rten_tensor::{Layout, Tensor};
 use super::{Engine, Executable, LoadOptions};
 use crate::error::InferError;
 use crate::input::{Input, InputData};
+use crate::pin;
 use crate::session::Array;
 
 const NAME: &str = "rten";
@@ -115,15 +116,18 @@ fn label(labels: &BTreeMap<String, String>, name: &str) -> String {
     labels.get(name).cloned().unwrap_or_else(|| format!("node `{name}`"))
 }
 
-/// One pool for each number of threads, so that models timed in turns run on the same threads.
+/// One pool for each number of threads and the processors they may run on, so that models timed in turns run on the same
+/// threads.
 fn shared_pool(threads: usize) -> Arc<ThreadPool> {
-    static POOLS: Mutex<BTreeMap<usize, Weak<ThreadPool>>> = Mutex::new(BTreeMap::new());
+    type Key = (usize, Option<Vec<usize>>);
+    static POOLS: Mutex<BTreeMap<Key, Weak<ThreadPool>>> = Mutex::new(BTreeMap::new());
     let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(pool) = pools.get(&threads).and_then(Weak::upgrade) {
+    let key = (threads, pin::processors());
+    if let Some(pool) = pools.get(&key).and_then(Weak::upgrade) {
         return pool;
     }
     let pool = Arc::new(ThreadPool::with_num_threads(threads));
-    pools.insert(threads, Arc::downgrade(&pool));
+    pools.insert(key, Arc::downgrade(&pool));
     pool
 }
 
