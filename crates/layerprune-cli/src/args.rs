@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use layerprune::criteria::Normalize;
-use layerprune_infer::ENGINES;
+use layerprune_infer::{ENGINES, TimeSource};
+
+use crate::engine::{EngineName, EngineNames, EngineNamesParser, EngineParser};
 
 /// Make a trained CNN faster: remove whole layers, fine-tune, measure on your own hardware.
 #[derive(Debug, Parser)]
@@ -43,18 +44,27 @@ pub(crate) struct Global {
     /// Threads for running, training and timing; all cores where not given, one for timing.
     #[arg(long, global = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) threads: Option<u16>,
-    /// What runs and times models: the embedded engine, or ONNX Runtime where it is installed
-    #[arg(long, global = true, value_parser = engines(), default_value = ENGINES[0].name())]
-    pub(crate) engine: String,
+    /// What runs and times models: the embedded engine, ONNX Runtime where it is installed, or `command:LINE`, any program, on
+    /// this or another machine. A command only times; what has to be computed is computed by the embedded engine. LINE is for
+    /// the shell: `{model}` stands in it for the ONNX file, `{batch}`, `{threads}`, `{input}` and `{shape}` for what they
+    /// say; it prints `latency_ms: NUMBER`. docs/guide/engines.md has recipes
+    #[arg(long, global = true, value_parser = EngineParser, default_value = ENGINES[0].name())]
+    pub(crate) engine: EngineName,
+    /// `command:`: where the latency is read. `reported`: lines `latency_ms: NUMBER` (or latency_s, latency_us, latency_ns) on
+    /// standard output; `wall`: the time of the whole command; else a regular expression whose first group is
+    /// milliseconds, tried on standard output. Of several, the median counts
+    #[arg(long, global = true, value_name = "reported|wall|REGEX", default_value = "reported")]
+    pub(crate) command_time: TimeSource,
+    /// `command:`: after this a run counts as failed and is killed
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 120.0, value_parser = seconds)]
+    pub(crate) command_timeout: f64,
+    /// `command:`: how often a run that failed is tried again
+    #[arg(long, global = true, value_name = "N", default_value_t = 2)]
+    pub(crate) command_retries: usize,
     /// ONNX Runtime's shared library; where not given, that of the environment variable ORT_DYLIB_PATH, of an installed Python
     /// package `onnxruntime`, or of the system
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) ort_lib: Option<PathBuf>,
-}
-
-/// The names of all engines.
-fn engines() -> PossibleValuesParser {
-    ENGINES.iter().map(|engine| engine.name()).collect::<Vec<_>>().into()
 }
 
 impl Global {
@@ -529,12 +539,15 @@ pub(crate) struct LatencyArgs {
     /// Thread counts to go through, instead of --threads; several with commas
     #[arg(long, value_delimiter = ',', value_name = "N", value_parser = positive)]
     pub(crate) thread_counts: Vec<usize>,
-    /// Timed calls of each model; 200, and at least two seconds of them, where not given
+    /// Engines to go through, instead of --engine; several with commas, `command:LINE` last, since LINE may hold commas
+    #[arg(long, value_name = "NAME,...", value_parser = EngineNamesParser)]
+    pub(crate) engines: Option<EngineNames>,
+    /// Timed calls of each model; 200, and at least two seconds of them, where not given; 10 of a `command:`
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) samples: Option<usize>,
-    /// Seconds of untimed calls before
-    #[arg(long, default_value_t = 0.5, value_name = "SECONDS")]
-    pub(crate) warm_up: f64,
+    /// Seconds of untimed calls before; half a second where not given, one call of a `command:`
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) warm_up: Option<f64>,
     #[command(flatten)]
     pub(crate) shapes: ShapeArgs,
 }
@@ -617,6 +630,14 @@ fn positive(text: &str) -> Result<usize, String> {
         Ok(0) => Err("it has to be above 0".to_owned()),
         Ok(number) => Ok(number),
         Err(_) => Err("it is no whole number above 0".to_owned()),
+    }
+}
+
+/// A time of up to a day.
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 && number <= 86_400.0 => Ok(number),
+        _ => Err("it is no number of seconds above 0, up to 86400".to_owned()),
     }
 }
 

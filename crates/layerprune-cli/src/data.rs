@@ -1,5 +1,8 @@
 //! The data of a command: splits and preprocessing.
 
+use std::sync::OnceLock;
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use layerprune::onnx::Model;
 use layerprune::proto::tensor_shape_proto::dimension;
@@ -7,9 +10,12 @@ use layerprune::proto::type_proto;
 use layerprune::record::Proportion;
 use layerprune::stats::SplitMix;
 use layerprune_data::{Augment, BatchOptions, Batches, DataSpec, Dataset, OpenOptions, Preprocess, Split};
-use layerprune_infer::{Engine, Session, SessionOptions, engine_named, evaluate};
+use layerprune_infer::{
+    CommandEngine, CommandOptions, ENGINES, Engine, Session, SessionOptions, engine_named, evaluate,
+};
 
 use crate::args::{DataArgs, Global, Part};
+use crate::engine::EngineName;
 use crate::{CannotBeDone, Usage, demo, interrupt, progress};
 
 /// Images of a training step or an inference call, where nothing else is asked for.
@@ -284,13 +290,34 @@ pub(crate) fn batches_of(session: &Session, set: &Dataset, preprocess: &Preproce
     })?)
 }
 
-/// The engine asked for, with the threads asked for, else all cores.
+/// What computes, with the threads asked for, else all cores.
 pub(crate) fn session_options(global: &Global) -> SessionOptions<'static> {
     let default = SessionOptions::default();
-    SessionOptions { threads: global.threads.map_or(default.threads, usize::from), engine: engine(global) }
+    SessionOptions { threads: global.threads.map_or(default.threads, usize::from), engine: running_engine(global) }
 }
 
-/// The engine asked for.
+/// What times models: the engine asked for.
 pub(crate) fn engine(global: &Global) -> &'static dyn Engine {
-    engine_named(&global.engine).expect("the command line takes the names of engines")
+    static COMMAND: OnceLock<CommandEngine> = OnceLock::new();
+    match &global.engine {
+        EngineName::Table(name) => engine_named(name).expect("the name is of the table"),
+        EngineName::Command(line) => COMMAND.get_or_init(|| {
+            let options = CommandOptions {
+                line: line.clone(),
+                retries: global.command_retries,
+                timeout: Duration::from_secs_f64(global.command_timeout),
+                time: global.command_time.clone(),
+                stop: interrupt::asked,
+            };
+            CommandEngine::new(options).expect("the command was looked at when it was read")
+        }),
+    }
+}
+
+/// What computes: the engine asked for, or the embedded one where that is a command, which only times.
+pub(crate) fn running_engine(global: &Global) -> &'static dyn Engine {
+    match &global.engine {
+        EngineName::Table(_) => engine(global),
+        EngineName::Command(_) => ENGINES[0],
+    }
 }

@@ -8,7 +8,7 @@ use layerprune::pipeline::{MeasureLatency, PortError};
 use layerprune::record::LatencyComparison;
 use layerprune::shapes::InputShapes;
 use layerprune_infer::{
-    InferError, LatencyOptions, LatencyProgress, Measurement, Session, SessionOptions, bind_shapes, measure,
+    InferError, LatencyOptions, LatencyProgress, Measurement, Session, SessionOptions, bind_shapes, measure, pinned,
     random_inputs,
 };
 
@@ -26,19 +26,22 @@ pub(crate) struct Timer {
 }
 
 impl Timer {
-    /// One thread unless asked for otherwise: the steadier measurement.
+    /// One thread unless asked for otherwise: the steadier measurement. How often to time is up to the engine.
     pub(crate) fn new(global: &Global, batch: usize, shapes: &InputShapes) -> Self {
         Self {
             batch,
             threads: global.threads.map_or(1, usize::from),
             shapes: shapes.clone(),
-            options: LatencyOptions { seed: global.seed(), ..Default::default() },
+            options: LatencyOptions { seed: global.seed(), ..LatencyOptions::of(data::engine(global)) },
             global: global.clone(),
         }
     }
 
-    /// Samples enough to steer by, in about a second for a small model.
+    /// Samples enough to steer by, in about a second for a small model. An engine that tells times is asked no less often.
     pub(crate) fn brief(mut self) -> Self {
+        if data::engine(&self.global).tells_times() {
+            return self;
+        }
         self.options.samples = 60;
         self.options.warm_up = Duration::from_millis(150);
         self.options.min_time = Duration::from_millis(400);
@@ -46,15 +49,19 @@ impl Timer {
         self
     }
 
-    /// Times all `models` in one interleaved run, the first being the baseline.
+    /// Times all `models` in one interleaved run, the first being the baseline, on as many processors as threads.
     pub(crate) fn measure(&self, models: &[&Model]) -> Result<Measurement, InferError> {
+        pinned(self.threads, || self.measure_here(models))
+    }
+
+    fn measure_here(&self, models: &[&Model]) -> Result<Measurement, InferError> {
         let options = SessionOptions { threads: self.threads, engine: data::engine(&self.global) };
         let sessions: Vec<Session> =
             models.iter().map(|model| Session::load(model, &options)).collect::<Result<_, _>>()?;
         let shapes = bind_shapes(sessions[0].inputs(), &self.shapes, Some(self.batch))?;
         let inputs = random_inputs(sessions[0].inputs(), &shapes, self.options.seed);
         let bar = progress::bar(&self.global, "timing", self.options.samples as u64);
-        bar.set_message(format!("batch {}, {} thread(s)", self.batch, self.threads));
+        bar.set_message(format!("{}, batch {}, {} thread(s)", self.global.engine, self.batch, self.threads));
         let sessions: Vec<&Session> = sessions.iter().collect();
         let done = measure(&sessions, &inputs, &self.options, |at| {
             if let LatencyProgress::Sampling { done, .. } = at {

@@ -5,6 +5,7 @@ mod commands;
 mod compare;
 mod data;
 mod demo;
+mod engine;
 mod hint;
 mod interrupt;
 mod job;

@@ -11,10 +11,11 @@ fn one_model_is_timed() {
     let place = Place::with(&nets::residual());
     let done = place.ok(&format!("latency net.onnx {BRIEF}"));
     let lines: Vec<_> = done.stdout.lines().collect();
-    assert!(lines[0].starts_with("rten ") && lines[0].ends_with(", batch 1, 1 thread(s)"), "{done}");
-    let head = ["model", "median", "p90", "p99", "spread", "(MAD)", "samples", "per", "second", "latency", "reduction"];
-    assert_eq!(lines[1].split_whitespace().take(head.len()).collect::<Vec<_>>(), head);
-    assert!(lines[2].starts_with("net.onnx "), "{done}");
+    let head =
+        "model engine threads batch median p90 p95 p99 spread (MAD) samples per second latency reduction speed-up";
+    assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), head.split_whitespace().collect::<Vec<_>>());
+    assert_eq!(lines[1].split_whitespace().take(5).collect::<Vec<_>>(), ["net.onnx", "rten", "0.27", "1", "1"]);
+    assert!(lines[2..].iter().all(|line| line.starts_with("note: ")), "{done}");
     assert_eq!(done.stderr, "");
 }
 
@@ -28,6 +29,9 @@ fn numbers_of_one_model_are_in_order() {
     assert_eq!(timed["against_first"], Value::Null);
     let stats = |name: &str| timed["stats"][name].as_f64().unwrap();
     assert_eq!(timed["stats"]["samples"], 10);
+    assert_eq!(timed["stats"]["samples_ms"].as_array().unwrap().len(), 10);
+    assert_eq!(json[0]["pinned"], cfg!(target_os = "linux"));
+    assert!(stats("p90_ms") <= stats("p95_ms") && stats("p95_ms") <= stats("p99_ms"), "{timed}");
     assert!(0.0 < stats("min_ms") && stats("min_ms") <= stats("median_ms"), "{timed}");
     assert!(stats("median_ms") <= stats("p90_ms") && stats("p90_ms") <= stats("p99_ms"), "{timed}");
     let per_second = timed["throughput_per_second"].as_f64().unwrap();
@@ -62,6 +66,21 @@ fn batch_sizes_and_thread_counts_make_a_matrix() {
 }
 
 #[test]
+fn a_matrix_is_one_table_with_the_range_of_gains_below() {
+    let place = Place::with(&nets::residual());
+    let done = place.ok(&format!("latency net.onnx net.onnx --batch 1,2 --thread-counts 1,2 {BRIEF}"));
+    let rows: Vec<_> = done.stdout.lines().skip(1).take_while(|line| line.starts_with("net.onnx  ")).collect();
+    let cell = |row: &&str| row.split_whitespace().skip(3).take(2).map(str::to_owned).collect::<Vec<_>>();
+    let cells: Vec<_> = rows.iter().step_by(2).map(cell).collect();
+    assert_eq!(cells, [["1", "1"], ["2", "1"], ["1", "2"], ["2", "2"]]);
+    assert_eq!(rows.len(), 8);
+    let range = done.stdout.lines().nth(9).unwrap();
+    let (least, most) = range.strip_prefix("net.onnx: latency reduction from ").unwrap().split_once(" to ").unwrap();
+    let gain = |text: &str| text.split_once(" % (rten, batch ").unwrap().0.parse::<f64>().unwrap();
+    assert!(gain(least) <= gain(most), "{done}");
+}
+
+#[test]
 fn nothing_is_timed_zero_times_or_by_nobody() {
     let place = Place::with(&nets::residual());
     for flags in ["--batch 0", "--batch 1,0", "--thread-counts 0", "--samples 0"] {
@@ -82,8 +101,22 @@ fn a_model_fixed_to_one_batch_size_is_not_timed_at_another() {
     assert_snapshot!(place.run(&format!("latency net.onnx --batch 2 {BRIEF}")), @r#"
     exit status: 1
     ----- stderr
-    error: the model takes batches of 1 only (input `input`), 2 was asked for
+    error: nothing was timed with rten, batch 2, 1 thread(s)
+      because: the model takes batches of 1 only (input `input`), 2 was asked for
     "#);
+}
+
+#[test]
+fn cells_that_were_timed_are_printed_although_another_fails() {
+    let place = Place::with(&nets::batch_of_one(&nets::residual()));
+    let done = place.run(&format!("latency net.onnx --batch 2,1,3 {BRIEF}"));
+    done.fails(
+        1,
+        &["error: nothing was timed with rten, batch 2, 1", "error: nothing was timed with rten, batch 3, 1"],
+    );
+    assert_eq!(done.stdout.lines().filter(|line| line.starts_with("net.onnx ")).count(), 1, "{done}");
+    let json = place.run(&format!("latency net.onnx --batch 1,2 --format json {BRIEF}")).json();
+    assert_eq!((json.as_array().unwrap().len(), &json[0]["batch"]), (1, &json!(1)));
 }
 
 #[test]
@@ -94,7 +127,8 @@ fn models_with_different_inputs_are_not_compared() {
     assert_snapshot!(done, @r#"
     exit status: 1
     ----- stderr
-    error: input `input` is declared as N×3×8×8, which [1, 1, 8, 8] does not fit
+    error: nothing was timed with rten, batch 1, 1 thread(s)
+      because: input `input` is declared as N×3×8×8, which [1, 1, 8, 8] does not fit
     "#);
 }
 

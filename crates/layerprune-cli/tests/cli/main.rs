@@ -3,6 +3,7 @@
 
 mod channels;
 mod compare;
+mod engines;
 mod eval;
 mod finetune;
 mod images;

@@ -77,6 +77,11 @@ impl Place {
         self.command(arguments).output().unwrap().into()
     }
 
+    /// Runs `layerprune` with arguments that are split at spaces, and `more`, which are not.
+    pub(crate) fn run_with(&self, arguments: &str, more: &[&str]) -> Done {
+        self.command(arguments).args(more).output().unwrap().into()
+    }
+
     /// Runs `layerprune` with arguments that are split at spaces; it must end well.
     pub(crate) fn ok(&self, arguments: &str) -> Done {
         let done = self.run(arguments);
@@ -86,7 +91,12 @@ impl Place {
 
     /// Starts `layerprune` without waiting for it.
     pub(crate) fn start(&self, arguments: &str) -> Running {
-        Running(self.command(arguments).spawn().unwrap())
+        self.start_with(arguments, &[])
+    }
+
+    /// The same, with arguments that are not split.
+    pub(crate) fn start_with(&self, arguments: &str, more: &[&str]) -> Running {
+        Running(self.command(arguments).args(more).spawn().unwrap())
     }
 
     fn command(&self, arguments: &str) -> Command {

@@ -64,9 +64,9 @@ fn the_flags_of_each_verb_are_these() {
     for verb in VERBS {
         let items = explained(&place.ok(&format!("{verb} --help")).stdout);
         let own = items.iter().map(|(name, _)| name.as_str()).filter(|name| {
-            !["--quiet", "--seed ", "--format ", "--threads ", "--engine ", "--ort-lib ", "--help", "--version"]
-                .iter()
-                .any(|common| name.contains(common))
+            let machine = ["--threads ", "--engine ", "--command-", "--ort-lib "];
+            let common = ["--quiet", "--seed ", "--format ", "--help", "--version"];
+            !common.iter().chain(&machine).any(|common| name.contains(common))
         });
         all.push_str(&format!("{verb}: {}\n", own.collect::<Vec<_>>().join(" | ")));
     }
@@ -78,7 +78,7 @@ fn the_flags_of_each_verb_are_these() {
     finetune: <MODEL> | -o, --output <FILE> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW> | --gray-to-rgb | --held-out <SHARE> | --epochs <N> | --batch-size <N> | --learning-rate <LEARNING_RATE> | --momentum <MOMENTUM> | --weight-decay <WEIGHT_DECAY> | --schedule <SCHEDULE> | --warm-up <EPOCHS> | --nesterov | --pad-crop <N> | --flip | --restart
     recalibrate: <MODEL> | -o, --output <FILE> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW> | --gray-to-rgb | --held-out <SHARE> | --samples <N>
     eval: <MODEL> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW> | --gray-to-rgb | --held-out <SHARE> | --split <SPLIT> | --training-library
-    latency: <MODEL> | [OTHERS]... | --batch <N> | --thread-counts <N> | --samples <N> | --warm-up <SECONDS> | --input-shape <[NAME=]SIZES>
+    latency: <MODEL> | [OTHERS]... | --batch <N> | --thread-counts <N> | --engines <NAME,...> | --samples <N> | --warm-up <SECONDS> | --input-shape <[NAME=]SIZES>
     verify: <A> | <B> | --tolerance <SHARE> | --samples <N> | --input-shape <[NAME=]SIZES>
     report: <RECORD> | -o, --output <FILE>
     run: [RECIPE] | --example
