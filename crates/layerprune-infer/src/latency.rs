@@ -271,7 +271,8 @@ fn check(flow: ControlFlow<()>) -> Result<(), InferError> {
 /// An error with its causes, in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Fisher and Yates.

@@ -54,6 +54,9 @@ pub(crate) fn run(args: &LatencyArgs, global: &Global) -> Result<()> {
         if let Some(samples) = args.samples {
             timer.options.samples = samples;
             timer.options.min_time = Duration::ZERO;
+            if matches!(global.engine, EngineName::Command(_)) {
+                timer.options.max_time = Duration::MAX;
+            }
         }
         if let Some(warm_up) = args.warm_up {
             timer.options.warm_up = Duration::from_secs_f64(warm_up);

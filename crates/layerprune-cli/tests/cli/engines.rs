@@ -111,6 +111,14 @@ fn samples_before_a_failure_are_kept() {
 }
 
 #[test]
+fn as_many_samples_are_taken_as_asked_for() {
+    let place = Place::with(&nets::residual());
+    let done = timed(&place, "--samples 30 --format json", BYTES);
+    assert_eq!(done.json()[0]["models"][0]["stats"]["samples_ms"].as_array().unwrap().len(), 30);
+    assert_eq!(done.json()[0]["warnings"], serde_json::json!([]));
+}
+
+#[test]
 fn cells_before_a_failure_are_printed() {
     let place = Place::with(&nets::residual());
     let line = "command:: {model}; test {batch} != 2 && echo latency_ms: {batch}";

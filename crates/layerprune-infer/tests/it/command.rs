@@ -158,9 +158,12 @@ fn who_asks_to_stop_interrupts_the_command() {
 #[test]
 fn complete_rounds_before_a_failure_are_kept() {
     let folder = tempfile::tempdir().unwrap();
-    let measured = timed(&counted(&folder, "test $n -le 8 && echo latency_ms: 4")).unwrap();
+    let line = counted(&folder, "test $n -le 8 && echo latency_ms: 4 || { echo lost; echo the board; exit 1; } >&2");
+    let measured = timed(&line).unwrap();
     assert_eq!(measured.samples_ms, [vec![4.0; 7]]);
-    let stopped = |warning: &Warning| matches!(warning, Warning::StoppedEarly { samples: 7, reason } if reason.contains("exit status: 1"));
+    let end = " gave no latency in 1 attempt: it ended with exit status: 1; standard error: lost the board";
+    let stopped =
+        |warning: &Warning| matches!(warning, Warning::StoppedEarly { samples: 7, reason } if reason.ends_with(end));
     assert!(measured.warnings().iter().any(stopped), "{:?}", measured.warnings());
 }
 

@@ -12,7 +12,7 @@ use crate::clock::Clock;
 /// How long to wait between looks at the limits.
 const POLL: Duration = Duration::from_millis(20);
 /// A program that prints more bytes is killed.
-pub(super) const MOST_OUTPUT: u64 = 256 << 20;
+pub(super) const MOST_OUTPUT: u64 = 64 << 20;
 /// Bytes read of what a program printed, from the end.
 const READ: u64 = 4 << 20;
 
