@@ -1,21 +1,28 @@
-/// Why a text isn't a record.
+/// Why a text isn't a record, or not what else was asked for (`form`), such as a sweep.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
     /// The text is JSON, but says nothing of a schema.
-    #[error("this isn't a record: it has no field `schema`")]
-    NoSchema,
-    /// The record was written by another version.
-    #[error("the record has schema {found}, this version reads schema {known}")]
+    #[error("this isn't a {form}: it has no field `schema`")]
+    NoSchema {
+        /// What was asked for.
+        form: &'static str,
+    },
+    /// The file was written by another version.
+    #[error("the {form} has schema {found}, this version reads schema {known}")]
     OtherSchema {
+        /// What was asked for.
+        form: &'static str,
         /// What the file says, as JSON.
         found: String,
         /// What is read here.
         known: u32,
     },
     /// The text isn't JSON, is cut off, or a field isn't what the schema says.
-    #[error("the record can't be read at line {line}, column {column}")]
+    #[error("the {form} can't be read at line {line}, column {column}")]
     Malformed {
+        /// What was asked for.
+        form: &'static str,
         /// Line of the fault, from 1.
         line: usize,
         /// Column of the fault, from 1.
@@ -24,10 +31,4 @@ pub enum RecordError {
         #[source]
         source: serde_json::Error,
     },
-}
-
-impl RecordError {
-    pub(super) fn malformed(source: serde_json::Error) -> Self {
-        Self::Malformed { line: source.line(), column: source.column(), source }
-    }
 }

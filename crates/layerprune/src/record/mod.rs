@@ -4,21 +4,25 @@ mod accuracy;
 mod agreement;
 mod error;
 pub(crate) mod format;
+mod json;
 mod latency;
 mod summary;
+mod sweep;
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 pub use accuracy::{Accuracy, Proportion};
 pub use agreement::Agreement;
 pub use error::RecordError;
+use json::null_as_nan;
 pub use latency::{
     Circumstances, EngineInfo, LatencyComparison, LatencyError, LatencyStats, Side, Timing, Verdict, Warning,
 };
 pub(crate) use summary::Difference;
 pub use summary::SummaryRow;
+pub use sweep::{SWEEP_SCHEMA, Sweep, SweepBaseline, SweepFailure, SweepPoint};
 
 /// The number of the JSON form written here, and the only one read.
 pub const SCHEMA: u32 = 1;
@@ -334,10 +338,7 @@ impl Record {
             #[serde(flatten)]
             record: &'a Record,
         }
-        let file = File { schema: SCHEMA, record: self };
-        let mut text = serde_json::to_string_pretty(&file).expect("a record's keys are strings");
-        text.push('\n');
-        text
+        json::write(&File { schema: SCHEMA, record: self })
     }
 
     /// Reads a record from JSON; fields that this version doesn't know are ignored.
@@ -345,22 +346,8 @@ impl Record {
     /// # Errors
     /// Text that isn't a record of [`SCHEMA`]; see [`RecordError`].
     pub fn from_json(text: &str) -> Result<Self, RecordError> {
-        #[derive(Deserialize)]
-        struct Head {
-            schema: Option<serde_json::Value>,
-        }
-        let head: Head = serde_json::from_str(text).map_err(RecordError::malformed)?;
-        match head.schema {
-            None => Err(RecordError::NoSchema),
-            Some(schema) if schema == SCHEMA => serde_json::from_str(text).map_err(RecordError::malformed),
-            Some(schema) => Err(RecordError::OtherSchema { found: schema.to_string(), known: SCHEMA }),
-        }
+        json::read(text, "record", SCHEMA)
     }
-}
-
-/// JSON has no NaN: it is written as `null`.
-fn null_as_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 #[cfg(test)]
