@@ -1,5 +1,7 @@
+use std::fmt;
+
 use super::format::{bytes, circumstances, count, grouped, proportion, signed, spread, threads};
-use super::{LatencyComparison, Proportion, Record};
+use super::{LatencyComparison, Machine, ModelInfo, Proportion, Record, Tool};
 
 /// A line of the small table that ends a run: one quantity of both models, as text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,6 +41,13 @@ impl Difference {
     }
 }
 
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [low, high] = self.interval;
+        write!(f, "{} points ({} to {})", signed(self.points, 1), signed(low, 1), signed(high, 1))
+    }
+}
+
 impl Record {
     /// Baseline against pruned model: top-1 and top-5 at each stage, latency, MACs, parameters and file size. Only
     /// rows in which something was measured.
@@ -56,8 +65,6 @@ impl Record {
 
     /// Under what circumstances the numbers were won, as names and values; only what is known.
     pub(crate) fn circumstances(&self) -> Vec<(&'static str, String)> {
-        let model = &self.model;
-        let inputs = model.inputs.iter().map(|input| format!("{} ({})", input.name, input.shape)).collect::<Vec<_>>();
         let data = self.data.as_ref();
         let images = data.map(|data| {
             [("training", data.train), ("held out", data.held_out), ("test", data.test)]
@@ -66,34 +73,17 @@ impl Record {
                 .collect::<Vec<_>>()
                 .join(", ")
         });
-        let mut engines: Vec<_> = self
-            .latency
-            .iter()
-            .map(|one| format!("{} {}, {}", one.engine.name, one.engine.version, threads(one.threads)))
-            .collect();
-        engines.dedup();
-        let all = [
-            ("model", Some(model.path.clone())),
-            ("digest", model.digest.clone()),
-            ("opset", model.opset.map(|opset| opset.to_string())),
-            ("producer", model.producer.clone()),
-            ("inputs", Some(inputs.join(", "))),
+        let own = [
             ("written to", self.pruned.as_ref().and_then(|pruned| pruned.file.path.clone())),
             ("data", data.map(|data| data.source.clone())),
             ("images", images),
             ("classes", data.map(|data| data.classes.join(", "))),
             ("accuracy measured on", data.and_then(|data| data.evaluated_on.clone())),
             ("seed", data.and_then(|data| data.seed).map(|seed| seed.to_string())),
-            ("engine", Some(engines.join("; "))),
-            ("CPU", self.machine.cpu.clone()),
-            ("cores", self.machine.cores.map(|cores| cores.to_string())),
-            ("operating system", self.machine.os.clone()),
-            ("written by", Some(format!("{} {}", self.tool.name, self.tool.version))),
-            ("started", self.created.clone()),
+            ("engine", Some(engines(&self.latency))),
         ];
-        all.into_iter()
-            .filter_map(|(name, value)| Some((name, value.filter(|value| !value.trim().is_empty())?)))
-            .collect()
+        let run = run_facts(&self.machine, &self.tool, self.created.as_deref());
+        known(model_facts(&self.model).into_iter().chain(own).chain(run))
     }
 
     fn accuracy_rows(&self) -> Vec<SummaryRow> {
@@ -118,11 +108,48 @@ impl Record {
     }
 }
 
+/// Names with values, where there are such.
+type Fact = (&'static str, Option<String>);
+
+/// What is known of the model that was given.
+pub(super) fn model_facts(model: &ModelInfo) -> [Fact; 5] {
+    let inputs = model.inputs.iter().map(|input| format!("{} ({})", input.name, input.shape)).collect::<Vec<_>>();
+    [
+        ("model", Some(model.path.clone())),
+        ("digest", model.digest.clone()),
+        ("opset", model.opset.map(|opset| opset.to_string())),
+        ("producer", model.producer.clone()),
+        ("inputs", Some(inputs.join(", "))),
+    ]
+}
+
+/// Where, by what and when a run was made.
+pub(super) fn run_facts(machine: &Machine, tool: &Tool, created: Option<&str>) -> [Fact; 5] {
+    [
+        ("CPU", machine.cpu.clone()),
+        ("cores", machine.cores.map(|cores| cores.to_string())),
+        ("operating system", machine.os.clone()),
+        ("written by", Some(format!("{} {}", tool.name, tool.version))),
+        ("started", created.map(ToOwned::to_owned)),
+    ]
+}
+
+/// The engines of the comparisons with their threads.
+pub(super) fn engines<'a>(latency: impl IntoIterator<Item = &'a LatencyComparison>) -> String {
+    let text =
+        |one: &LatencyComparison| format!("{} {}, {}", one.engine.name, one.engine.version, threads(one.threads));
+    let mut engines: Vec<_> = latency.into_iter().map(text).collect();
+    engines.dedup();
+    engines.join("; ")
+}
+
+/// The facts that have a value.
+pub(super) fn known(facts: impl Iterator<Item = Fact>) -> Vec<(&'static str, String)> {
+    facts.filter_map(|(name, value)| Some((name, value.filter(|value| !value.trim().is_empty())?))).collect()
+}
+
 fn accuracy_row(quantity: String, before: Option<&Proportion>, after: Option<&Proportion>) -> SummaryRow {
-    let change = before.zip(after).map(|(before, after)| {
-        let Difference { points, interval: [low, high] } = Difference::between(before, after);
-        format!("{} points ({} to {})", signed(points, 1), signed(low, 1), signed(high, 1))
-    });
+    let change = before.zip(after).map(|(before, after)| Difference::between(before, after).to_string());
     SummaryRow { quantity, baseline: before.map(proportion), pruned: after.map(proportion), change }
 }
 

@@ -68,7 +68,7 @@ fn score(table: &ScoreTable, row: Option<&ScoreRow>) -> Vec<String> {
     fields
 }
 
-fn line(fields: &[String]) -> String {
+pub(super) fn line(fields: &[String]) -> String {
     let mut text = fields.iter().map(|field| quoted(field)).collect::<Vec<_>>().join(",");
     text.push('\n');
     text

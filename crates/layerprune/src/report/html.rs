@@ -1,7 +1,7 @@
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use super::heat_map::heat_map;
-use super::plot::{Figure, dark_rules};
+use super::page::{absent, circumstances, drawings, page, table, warned};
 use super::{figures, headline, ranked, removability, score, warnings};
 use crate::record::format::{grouped, plain, proportion, shape, significant};
 use crate::record::{Accuracy, LatencyComparison, Record, ScoreTable};
@@ -13,55 +13,18 @@ pub fn html(record: &Record) -> String {
         "" => "Layer pruning".to_owned(),
         path => format!("Layer pruning of {path}"),
     };
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'";
-                title { (title) }
-                style { (PreEscaped(include_str!("style.css"))) (PreEscaped(dark_style())) }
-            }
-            body {
-                main {
-                    header {
-                        h1 { (title) }
-                        p.headline { (headline(record).replace(" %", "\u{a0}%")) }
-                    }
-                    (warned(record))
-                    (summary(record))
-                    (figures_part(record))
-                    (accuracy_part(record))
-                    (latency_part(record))
-                    (layers_part(record))
-                    @for scores in &record.scores { (scores_part(scores)) }
-                    (training_part(record))
-                    (circumstances_part(record))
-                }
-            }
-        }
+    let parts = html! {
+        (warned(&warnings(record)))
+        (summary(record))
+        (figures_part(record))
+        (accuracy_part(record))
+        (latency_part(record))
+        (layers_part(record))
+        @for scores in &record.scores { (scores_part(scores)) }
+        (training_part(record))
+        (circumstances(&record.circumstances(), &record.settings))
     };
-    let mut text = page.into_string();
-    text.push('\n');
-    text
-}
-
-fn dark_style() -> String {
-    format!("@media screen and (prefers-color-scheme: dark) {{\n{}}}\n", dark_rules())
-}
-
-fn warned(record: &Record) -> Markup {
-    let warnings = warnings(record);
-    html! {
-        @if !warnings.is_empty() {
-            section.warnings aria-labelledby="warnings" {
-                h2 #warnings { "Warnings" }
-                ul { @for warning in &warnings { li { (warning) } } }
-            }
-        }
-    }
+    page(&title, &headline(record), &parts)
 }
 
 fn summary(record: &Record) -> Markup {
@@ -95,30 +58,7 @@ fn figures_part(record: &Record) -> Markup {
     all.extend(figures::steps(record));
     all.extend(figures::training(record));
     all.extend(figures::scores(record));
-    html! {
-        @if !all.is_empty() {
-            section { h2 { "Figures" } @for one in &all { (figure(one)) } }
-        }
-    }
-}
-
-fn figure(figure: &Figure) -> Markup {
-    let Figure { title, caption, description, width, height, marks } = figure;
-    html! {
-        figure {
-            h3 { (title) }
-            @match marks {
-                Some(marks) => div.scroll {
-                    svg.chart viewBox={ "0 0 " (width) " " (height) } width=(width) height=(height) role="img"
-                        aria-label={ (title) ". " (description) } style={ "min-width:" (width * 7 / 10) "px" } {
-                        (PreEscaped(marks))
-                    }
-                },
-                None => p { "This figure could not be drawn." },
-            }
-            figcaption { (caption) }
-        }
-    }
+    drawings(&all)
 }
 
 fn accuracy_part(record: &Record) -> Markup {
@@ -292,38 +232,6 @@ fn training_part(record: &Record) -> Markup {
                 }))
             }
         }
-    }
-}
-
-fn circumstances_part(record: &Record) -> Markup {
-    let known = record.circumstances();
-    html! {
-        @if !known.is_empty() || !record.settings.is_null() {
-            section {
-                h2 { "Circumstances" }
-                dl { @for (name, value) in &known { dt { (name) } dd { (value) } } }
-                @if !record.settings.is_null() {
-                    details {
-                        summary { "Settings" }
-                        pre { (format!("{:#}", record.settings)) }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn table(caption: &str, head: Markup, body: Markup) -> Markup {
-    html! {
-        div.scroll { table { caption { (caption) } thead { (head) } tbody { (body) } } }
-    }
-}
-
-/// The text, or a mark that says that there is none.
-fn absent(text: Option<&str>) -> Markup {
-    match text {
-        Some(text) => html! { (text) },
-        None => html! { span.absent title="not measured" { "–" } },
     }
 }
 

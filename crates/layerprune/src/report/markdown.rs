@@ -5,11 +5,6 @@ use crate::record::{Agreement, Record};
 /// The record as GitHub-flavoured Markdown: headline, warnings, summary, then the tables behind it.
 #[must_use]
 pub fn markdown(record: &Record) -> String {
-    let of = if record.model.path.is_empty() { String::new() } else { format!(" of {}", code(&record.model.path)) };
-    let mut text = format!("# Layer pruning{of}\n\n{}\n", escaped(&headline(record)));
-    for warning in warnings(record) {
-        text.push_str(&format!("\n> **Warning:** {}\n", escaped(&warning)));
-    }
     let parts = [
         ("Summary", summary(record)),
         ("Removed layers", removed(record)),
@@ -18,8 +13,18 @@ pub fn markdown(record: &Record) -> String {
         ("Scores", scores(record)),
         ("Agreement of the criteria", agreement(record)),
         ("Training", training(record)),
-        ("Circumstances", circumstances(record)),
+        ("Circumstances", circumstances(&record.circumstances())),
     ];
+    page("Layer pruning", &record.model.path, &headline(record), &warnings(record), &parts)
+}
+
+/// A page on `what` was done to the model, of a sentence that says it all and of parts; those that are empty are left out.
+pub(super) fn page(what: &str, model: &str, headline: &str, warnings: &[String], parts: &[(&str, String)]) -> String {
+    let of = if model.is_empty() { String::new() } else { format!(" of {}", code(model)) };
+    let mut text = format!("# {what}{of}\n\n{}\n", escaped(headline));
+    for warning in warnings {
+        text.push_str(&format!("\n> **Warning:** {}\n", escaped(warning)));
+    }
     for (title, part) in parts {
         if !part.is_empty() {
             text.push_str(&format!("\n## {title}\n\n{part}"));
@@ -193,19 +198,19 @@ fn training(record: &Record) -> String {
     table(header, rows)
 }
 
-fn circumstances(record: &Record) -> String {
-    record.circumstances().iter().map(|(name, value)| format!("- {name}: {}\n", escaped(value))).collect()
+pub(super) fn circumstances(known: &[(&str, String)]) -> String {
+    known.iter().map(|(name, value)| format!("- {name}: {}\n", escaped(value))).collect()
 }
 
 #[derive(Clone, Copy)]
-enum Align {
+pub(super) enum Align {
     Left,
     Right,
 }
-use Align::{Left, Right};
+pub(super) use Align::{Left, Right};
 
 /// A table, or nothing where it has no rows. Columns that are empty in every row are left out.
-fn table<const N: usize>(header: [(&str, Align); N], rows: impl Iterator<Item = [String; N]>) -> String {
+pub(super) fn table<const N: usize>(header: [(&str, Align); N], rows: impl Iterator<Item = [String; N]>) -> String {
     let rows: Vec<_> = rows.collect();
     if rows.is_empty() {
         return String::new();
@@ -229,7 +234,7 @@ fn table<const N: usize>(header: [(&str, Align); N], rows: impl Iterator<Item = 
 }
 
 /// Text in which Markdown and HTML find nothing to read; one line, fit for a table cell.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {
         match char {
@@ -245,7 +250,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// A code span, fit for a table cell.
-fn code(text: &str) -> String {
+pub(super) fn code(text: &str) -> String {
     let text: String = text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
     if text.trim().is_empty() {
         return String::new();

@@ -8,6 +8,7 @@ mod headline;
 mod heat_map;
 mod html;
 mod markdown;
+mod page;
 mod plot;
 
 pub use csv::csv;

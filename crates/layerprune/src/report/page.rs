@@ -1,0 +1,108 @@
+//! What the pages share: the frame with its styles, and the parts that stand in more than one.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::plot::{Figure, dark_rules};
+
+/// A page of a title, a sentence that says it all, and sections.
+pub(super) fn page(title: &str, headline: &str, sections: &Markup) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'";
+                title { (title) }
+                style { (PreEscaped(include_str!("style.css"))) (PreEscaped(dark_style())) }
+            }
+            body {
+                main {
+                    header {
+                        h1 { (title) }
+                        p.headline { (headline.replace(" %", "\u{a0}%")) }
+                    }
+                    (sections)
+                }
+            }
+        }
+    };
+    let mut text = page.into_string();
+    text.push('\n');
+    text
+}
+
+fn dark_style() -> String {
+    format!("@media screen and (prefers-color-scheme: dark) {{\n{}}}\n", dark_rules())
+}
+
+pub(super) fn warned(warnings: &[String]) -> Markup {
+    html! {
+        @if !warnings.is_empty() {
+            section.warnings aria-labelledby="warnings" {
+                h2 #warnings { "Warnings" }
+                ul { @for warning in warnings { li { (warning) } } }
+            }
+        }
+    }
+}
+
+pub(super) fn drawings(all: &[Figure]) -> Markup {
+    html! {
+        @if !all.is_empty() {
+            section { h2 { "Figures" } @for one in all { (figure(one)) } }
+        }
+    }
+}
+
+fn figure(figure: &Figure) -> Markup {
+    let Figure { title, caption, description, width, height, marks } = figure;
+    html! {
+        figure {
+            h3 { (title) }
+            @match marks {
+                Some(marks) => div.scroll {
+                    svg.chart viewBox={ "0 0 " (width) " " (height) } width=(width) height=(height) role="img"
+                        aria-label={ (title) ". " (description) } style={ "min-width:" (width * 7 / 10) "px" } {
+                        (PreEscaped(marks))
+                    }
+                },
+                None => p { "This figure could not be drawn." },
+            }
+            figcaption { (caption) }
+        }
+    }
+}
+
+/// Under what circumstances the numbers were won, and the settings behind them.
+pub(super) fn circumstances(known: &[(&str, String)], settings: &serde_json::Value) -> Markup {
+    html! {
+        @if !known.is_empty() || !settings.is_null() {
+            section {
+                h2 { "Circumstances" }
+                dl { @for (name, value) in known { dt { (name) } dd { (value) } } }
+                @if !settings.is_null() {
+                    details {
+                        summary { "Settings" }
+                        pre { (format!("{settings:#}")) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn table(caption: &str, head: Markup, body: Markup) -> Markup {
+    html! {
+        div.scroll { table { caption { (caption) } thead { (head) } tbody { (body) } } }
+    }
+}
+
+/// The text, or a mark that says that there is none.
+pub(super) fn absent(text: Option<&str>) -> Markup {
+    match text {
+        Some(text) => html! { (text) },
+        None => html! { span.absent title="not measured" { "–" } },
+    }
+}
