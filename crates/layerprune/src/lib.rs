@@ -12,7 +12,7 @@
 //! | cut | [`surgery`] | a smaller model |
 //! | fit | [`fit`] | linear maps from plain sums, for what stands in place of a cut |
 //! | all of it | [`pipeline`] | the order of the stages; engines stand behind ports |
-//! | tell | [`record`], [`report`] | a JSON account of a run; HTML, Markdown and CSV of it |
+//! | tell | [`record`], [`report`] | a JSON account of a run or a sweep; HTML, Markdown and CSV of it |
 //!
 //! No tensor library and no inference engine is needed here; `layerprune-train` and `layerprune-infer` name those.
 //!

@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use super::format::shape;
+use super::summary::{engines, known, model_facts, run_facts};
 use super::{Accuracy, LatencyComparison, Machine, ModelInfo, RecordError, Tool, json};
 
 /// The number of the JSON form of a sweep written here, and the only one read.
@@ -161,6 +163,25 @@ impl Sweep {
         self.points.iter().map(|point| point.merit().is_some_and(|merit| !self.dominated(merit))).collect()
     }
 
+    /// Whether the baseline's accuracy is known and no point dominates it.
+    pub(crate) fn baseline_is_on_frontier(&self) -> bool {
+        self.baseline.merit().is_some_and(|merit| !self.dominated(merit))
+    }
+
+    /// Under what circumstances the numbers were won, as names and values; only what is known.
+    pub(crate) fn circumstances(&self) -> Vec<(&'static str, String)> {
+        let latency = || self.points.iter().map(|point| &point.latency);
+        let mut inputs: Vec<_> = latency().map(|one| shape(&one.shape)).collect();
+        inputs.dedup();
+        let own = [
+            ("accuracy measured on", Some(self.evaluated_on.clone())),
+            ("engine", Some(engines(latency()))),
+            ("timed with inputs", Some(inputs.join("; "))),
+        ];
+        let run = run_facts(&self.machine, &self.tool, self.created.as_deref());
+        known(model_facts(&self.model).into_iter().chain(own).chain(run))
+    }
+
     fn dominated(&self, merit: Merit) -> bool {
         let points = self.points.iter().filter_map(SweepPoint::merit);
         points.chain(self.baseline.merit()).any(|other| other.dominates(merit))
@@ -218,6 +239,7 @@ mod tests {
     fn a_point_that_is_slower_and_no_more_accurate_is_dominated() {
         let sweep = sweep(Some(930), &[(10, Some(920)), (20, Some(900)), (30, Some(910)), (40, Some(800))]);
         assert_eq!(sweep.frontier(), [true, false, true, true]);
+        assert!(sweep.baseline_is_on_frontier());
     }
 
     #[test]
@@ -237,6 +259,13 @@ mod tests {
         slower.points[0].accuracy = Some(accuracy(931));
         assert_eq!(slower.frontier(), [true, false, true]);
         assert_eq!(sweep(None, &points).frontier(), [true, false, true]);
+    }
+
+    #[test]
+    fn the_baseline_is_dominated_by_a_faster_point_as_accurate() {
+        assert!(!sweep(Some(930), &[(10, Some(930))]).baseline_is_on_frontier());
+        assert!(!sweep(None, &[(10, Some(930))]).baseline_is_on_frontier());
+        assert!(sweep(Some(930), &[(0, Some(930))]).baseline_is_on_frontier());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::record::format::{circumstances, counted, milliseconds, plain, signifi
 use crate::record::{Accuracy, LatencyComparison, LatencyStats, PlanSummary, Proportion, Record, ScoreRow, ScoreTable};
 
 /// Width of a figure that needs no more, in pixels.
-const WIDTH: i32 = 860;
+pub(super) const WIDTH: i32 = 860;
 /// Longest name of a layer that is written out, in characters.
 const NAME: usize = 34;
 
@@ -451,7 +451,7 @@ impl Frame {
 }
 
 /// The padded range of percentages, from zero where they begin near it.
-fn percent_range(values: impl IntoIterator<Item = f64>) -> Option<(f64, f64)> {
+pub(super) fn percent_range(values: impl IntoIterator<Item = f64>) -> Option<(f64, f64)> {
     range(values).map(padded).map(within_percent).map(|(low, high)| (if low < 25.0 { 0.0 } else { low }, high))
 }
 

@@ -1,5 +1,5 @@
 use crate::record::format::{circumstances, counted, plain, signed};
-use crate::record::{Difference, LatencyComparison, Record, Verdict};
+use crate::record::{Accuracy, Difference, LatencyComparison, Record, Verdict};
 
 /// What was gained and what was lost, in a few plain sentences.
 ///
@@ -51,7 +51,8 @@ fn latency(record: &Record) -> String {
     }
 }
 
-fn gain(one: &LatencyComparison, among: &[LatencyComparison]) -> String {
+/// Whether and how much faster the candidate is.
+pub(super) fn gain(one: &LatencyComparison, among: &[LatencyComparison]) -> String {
     let at = circumstances(one, among);
     let percent = one.latency_reduction_percent;
     let [low, high] = one.latency_reduction_interval;
@@ -81,8 +82,13 @@ fn accuracy(record: &Record) -> String {
     let Some((stage, after)) = record.pruned.as_ref().and_then(|pruned| pruned.last()) else {
         return "accuracy was not measured".to_owned();
     };
-    let Some(before) = record.baseline.as_ref().and_then(|baseline| baseline.accuracy.as_ref()) else {
-        return format!("top-1 {} % {stage}, that of the baseline was not measured", plain(after.top1.percent, 1));
+    top1(record.baseline.as_ref().and_then(|baseline| baseline.accuracy.as_ref()), after, &format!(" {stage}"))
+}
+
+/// What became of the baseline's top-1; `when` says at which stage, where there are several.
+pub(super) fn top1(before: Option<&Accuracy>, after: &Accuracy, when: &str) -> String {
+    let Some(before) = before else {
+        return format!("top-1 {} %{when}, that of the baseline was not measured", plain(after.top1.percent, 1));
     };
     let difference = Difference::between(&before.top1, &after.top1);
     let noise = match difference.is_noise() {
@@ -94,7 +100,7 @@ fn accuracy(record: &Record) -> String {
         points => format!("{points} points"),
     };
     let (from, to) = (plain(before.top1.percent, 1), plain(after.top1.percent, 1));
-    format!("top-1 {change} {stage} ({from} % to {to} %{noise})")
+    format!("top-1 {change}{when} ({from} % to {to} %{noise})")
 }
 
 /// The text with its first letter in upper case.

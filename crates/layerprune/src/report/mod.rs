@@ -1,4 +1,5 @@
-//! What a record looks like to people: pure functions from `&Record` to text. The same record gives the same bytes.
+//! What a record or a sweep looks like to people: pure functions from `&Record` or `&Sweep` to text. The same record
+//! gives the same bytes.
 //!
 //! What is absent from the record is left out, never shown as zero.
 
@@ -10,11 +11,13 @@ mod html;
 mod markdown;
 mod page;
 mod plot;
+mod sweep;
 
 pub use csv::csv;
 pub use headline::headline;
 pub use html::html;
 pub use markdown::markdown;
+pub use sweep::{sweep_csv, sweep_headline, sweep_html, sweep_markdown, sweep_svg};
 
 use crate::record::format::significant;
 use crate::record::{LayerRow, Record, ScoreRow};

@@ -75,6 +75,22 @@ fn figure(figure: &Figure) -> Markup {
     }
 }
 
+/// A drawing as a file of its own, on white; `None` where drawing failed.
+pub(super) fn svg_file(figure: &Figure) -> Option<String> {
+    let Figure { title, description, width, height, marks, .. } = figure;
+    let marks = marks.as_ref()?;
+    let svg = html! {
+        svg xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (width) " " (height) } width=(width) height=(height)
+            role="img" {
+            title { (title) }
+            desc { (description) }
+            rect width="100%" height="100%" fill="#ffffff" {}
+            (PreEscaped(marks))
+        }
+    };
+    Some(svg.into_string() + "\n")
+}
+
 /// Under what circumstances the numbers were won, and the settings behind them.
 pub(super) fn circumstances(known: &[(&str, String)], settings: &serde_json::Value) -> Markup {
     html! {

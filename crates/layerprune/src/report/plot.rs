@@ -188,6 +188,13 @@ impl Canvas<'_> {
         self.line(&[(x - 4, high), (x + 4, high)], ink, 1)
     }
 
+    /// A horizontal interval with its ends marked.
+    pub(super) fn span(&self, y: i32, low: i32, high: i32, ink: Ink) -> Drawn {
+        self.line(&[(low, y), (high, y)], ink, 1)?;
+        self.line(&[(low, y - 4), (low, y + 4)], ink, 1)?;
+        self.line(&[(high, y - 4), (high, y + 4)], ink, 1)
+    }
+
     /// Signs and their meaning in a row from `at`.
     pub(super) fn legend(&self, at: (i32, i32), entries: &[(Sign, &str)]) -> Drawn {
         let (mut x, y) = at;
