@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use layerprune::criteria::Normalize;
+use layerprune::plan::{Budgets, LatencyBudget};
 use layerprune_infer::{ENGINES, TimeSource};
+use serde::Serialize;
 
 use crate::engine::{EngineName, EngineNames, EngineNamesParser, EngineParser};
 
@@ -92,8 +94,10 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Rank layers by importance
     Score(ScoreArgs),
-    /// Remove layers
+    /// Remove layers or filters
     Prune(Box<PruneArgs>),
+    /// Prune to many latencies: the frontier of accuracy against latency
+    Sweep(Box<SweepArgs>),
     /// Train from initial weights
     Train(TrainArgs),
     /// Train on from the model's weights
@@ -104,6 +108,8 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     /// Time models against each other
     Latency(LatencyArgs),
+    /// Time a model without each of its layers and filters
+    Profile(ProfileArgs),
     /// Compare the outputs of two models
     Verify(VerifyArgs),
     /// Try on a model whether channels are removed rightly
@@ -135,7 +141,7 @@ pub(crate) struct InspectArgs {
 }
 
 /// Shapes of inputs that the file leaves open.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize)]
 pub(crate) struct ShapeArgs {
     /// Shape of an input that the file leaves open: `1,3,224,224`, or `NAME=1,3,224,224` where there are several
     #[arg(long, value_name = "[NAME=]SIZES")]
@@ -155,7 +161,7 @@ pub(crate) struct DataArgs {
 }
 
 /// What is done to images, and which part of them is held out.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Args, Serialize)]
 #[command(next_help_heading = "Data")]
 pub(crate) struct ImageArgs {
     /// Normalisation of pixels scaled to 0..1: `none`, `imagenet`, `cifar10`, `mnist`, `fashion-mnist`, or `MEANS/STDS` such as
@@ -175,7 +181,7 @@ pub(crate) struct ImageArgs {
 }
 
 /// How layers and filters are scored.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Args, Serialize)]
 #[command(next_help_heading = "Scoring")]
 pub(crate) struct CriterionArgs {
     /// Number of training images to look at, the same for each class where labels are used; all where not given
@@ -290,6 +296,10 @@ impl OptionalData {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("goal").required(true).multiple(true).args([
+    "layers", "filters", "dead_channels", "remove", "plan",
+    "latency_reduction", "max_latency", "speedup", "macs", "params", "max_drop",
+])))]
 pub(crate) struct PruneArgs {
     /// ONNX file
     pub(crate) model: PathBuf,
@@ -298,19 +308,13 @@ pub(crate) struct PruneArgs {
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) what: TargetArgs,
-    /// Criterion that ranks, see `score --help`; `imprint` for layers and `weight-norm` for filters where not given
-    #[arg(long)]
-    pub(crate) criterion: Option<String>,
+    #[command(flatten)]
+    pub(crate) budget: BudgetArgs,
+    #[command(flatten)]
+    pub(crate) choice: ChoiceArgs,
     /// With --layers: remove one layer at a time and score what is left anew after each
     #[arg(long, conflicts_with = "scores")]
     pub(crate) iterative: bool,
-    /// Scores that `score -o` wrote, instead of scoring now
-    #[arg(long, value_name = "FILE")]
-    pub(crate) scores: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) filter: FilterArgs,
-    #[command(flatten)]
-    pub(crate) limits: LimitArgs,
     /// Only print what would go
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -319,19 +323,63 @@ pub(crate) struct PruneArgs {
     pub(crate) save_plan: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) data: OptionalData,
+}
+
+/// By what is chosen among what may go, and what is done afterwards.
+#[derive(Debug, Clone, Args, Serialize)]
+pub(crate) struct ChoiceArgs {
+    #[command(flatten)]
+    pub(crate) search: SearchArgs,
+    /// Criterion that ranks, see `score --help`; `imprint` for layers and `weight-norm` for filters where not given
+    #[arg(long)]
+    pub(crate) criterion: Option<String>,
+    /// Scores of layers that `score -o` wrote, instead of scoring now
+    #[arg(long, value_name = "FILE")]
+    pub(crate) scores: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
     #[command(flatten)]
     pub(crate) options: CriterionArgs,
     #[command(flatten)]
     pub(crate) shapes: ShapeArgs,
-    /// Batch size at which the latency target is measured
+    /// Batch size at which latency is measured
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = positive)]
     pub(crate) batch: usize,
     #[command(flatten)]
     pub(crate) recover: RecoverArgs,
 }
 
+/// Prunes the model to each of many latency reductions, measures accuracy on held-out images and latency on this machine, and
+/// writes each result with a table and a figure of them all. The same command again goes on where one was broken off, and a
+/// longer list of reductions adds to what is there.
+#[derive(Debug, Args)]
+pub(crate) struct SweepArgs {
+    /// ONNX file
+    pub(crate) model: PathBuf,
+    /// Folder for the models, `sweep.json`, and `sweep.html`, `.md`, `.csv`, `.svg`
+    #[arg(short, long, value_name = "FOLDER")]
+    pub(crate) output: PathBuf,
+    /// Latency reductions to prune to
+    #[arg(long, value_delimiter = ',', value_name = "P%", value_parser = percent, default_values = ["10", "20", "30", "40", "50", "60", "70"])]
+    pub(crate) latency_reductions: Vec<f64>,
+    #[command(flatten)]
+    pub(crate) choice: ChoiceArgs,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Fine-tune every result, as `finetune` does with the settings below
+    #[arg(long)]
+    pub(crate) finetune: bool,
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
+    /// Begin anew even where the folder holds an earlier sweep
+    #[arg(long)]
+    pub(crate) restart: bool,
+}
+
 /// How to bring back, from images without labels, what the cut costs.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Args, Serialize)]
 #[command(next_help_heading = "Recovery from images of --data, labels are not used")]
 pub(crate) struct RecoverArgs {
     /// What is done after the cut; several with commas, in this order. `bridge` and `scale-shift` also allow layers that
@@ -343,7 +391,8 @@ pub(crate) struct RecoverArgs {
     pub(crate) recover_samples: usize,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum RecoverStep {
     /// Nothing
     None,
@@ -373,10 +422,10 @@ impl RecoverStep {
     }
 }
 
-/// What is to go: one of these.
+/// What is to go: one of these, or budgets.
 #[derive(Debug, Clone, Args)]
-#[group(required = true, multiple = false)]
-#[command(next_help_heading = "What to remove (one of these)")]
+#[group(id = "target", multiple = false, conflicts_with = "budgets")]
+#[command(next_help_heading = "What to remove (one of these, or budgets)")]
 pub(crate) struct TargetArgs {
     /// The K least important layers
     #[arg(long, value_name = "K")]
@@ -391,16 +440,90 @@ pub(crate) struct TargetArgs {
     /// repeating. What lies in another one goes with it
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     pub(crate) remove: Vec<String>,
-    /// The least important layers, one after the other, until the measured latency is this much lower
-    #[arg(long, value_name = "P%", value_parser = percent)]
-    pub(crate) latency_reduction: Option<f64>,
     /// What a plan says that `prune --save-plan` wrote for this model
     #[arg(long, value_name = "FILE")]
     pub(crate) plan: Option<PathBuf>,
 }
 
-/// How filters are chosen.
+/// What the result may cost: any of these together.
 #[derive(Debug, Clone, Args)]
+#[group(id = "budgets", multiple = true)]
+#[command(next_help_heading = "Budgets (several hold at once)")]
+pub(crate) struct BudgetArgs {
+    /// The measured latency is to be this much lower
+    #[arg(long, value_name = "P%", value_parser = percent, conflicts_with_all = ["max_latency", "speedup"])]
+    pub(crate) latency_reduction: Option<f64>,
+    /// A call is to take no longer than this: `12ms`, `800us`, `1.5s`
+    #[arg(long, value_name = "TIME", value_parser = milliseconds, conflicts_with = "speedup")]
+    pub(crate) max_latency: Option<f64>,
+    /// The result is to be this many times as fast: `1.5x`
+    #[arg(long, value_name = "Nx", value_parser = times)]
+    pub(crate) speedup: Option<f64>,
+    /// No more than this share of the multiply-adds is to be left
+    #[arg(long, value_name = "P%", value_parser = percent)]
+    pub(crate) macs: Option<f64>,
+    /// No more than this share of the parameters is to be left
+    #[arg(long, value_name = "P%", value_parser = percent)]
+    pub(crate) params: Option<f64>,
+    /// No more than so many points of top-1 accuracy on held-out images are to be lost, after the steps of --recover. Given
+    /// alone, as much goes as that allows
+    #[arg(long, value_name = "POINTS", value_parser = share)]
+    pub(crate) max_drop: Option<f64>,
+}
+
+impl BudgetArgs {
+    pub(crate) fn budgets(&self) -> Budgets {
+        let reduction = self.latency_reduction.map(LatencyBudget::Reduction);
+        let other = self.max_latency.map(LatencyBudget::AtMost).or(self.speedup.map(LatencyBudget::Speedup));
+        Budgets { latency: reduction.or(other), macs: self.macs, parameters: self.params, max_drop: self.max_drop }
+    }
+}
+
+/// How budgets are met.
+#[derive(Debug, Clone, Args, Serialize)]
+#[command(next_help_heading = "Search for budgets")]
+pub(crate) struct SearchArgs {
+    /// What goes: layers, filters, or both, chosen together by the criterion of filters
+    #[arg(long, value_enum, default_value_t = By::Layers, value_name = "WHAT")]
+    pub(crate) by: By,
+    /// How it is chosen: the least important first until it is enough, as published; or the cut of least importance that is
+    /// enough, by a knapsack over all parts, each of which is timed first. `both` is always exact
+    #[arg(long, value_enum, default_value_t = SearchArg::Greedy, value_name = "HOW")]
+    pub(crate) search: SearchArg,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) profile: ProfileFileArgs,
+}
+
+/// Where times of parts are kept.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ProfileFileArgs {
+    /// Times of the model without each part, as `profile -o` writes them; what is missing is timed and added. One of another
+    /// processor or engine is taken as it is, and decides in place of the clock
+    #[arg(long, value_name = "FILE", help_heading = "Search for budgets")]
+    pub(crate) profile: Option<PathBuf>,
+    /// Time everything anew, and keep nothing in the cache folder of the user
+    #[arg(long, conflicts_with = "profile", help_heading = "Search for budgets")]
+    pub(crate) no_cache: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum By {
+    Layers,
+    Filters,
+    Both,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SearchArg {
+    Greedy,
+    Exact,
+}
+
+/// How filters are chosen.
+#[derive(Debug, Clone, Args, Serialize)]
 #[command(next_help_heading = "Filters")]
 pub(crate) struct FilterArgs {
     /// Over what `--filters` takes its share: all layers ranked together (scores divided by their layer's mean), or each
@@ -415,14 +538,15 @@ pub(crate) struct FilterArgs {
     pub(crate) round_to: usize,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum ScopeArg {
     Global,
     Uniform,
 }
 
 /// What may go.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize)]
 #[command(next_help_heading = "What may go")]
 pub(crate) struct LimitArgs {
     /// Layers that must stay (with `--filters` and `--dead-channels`: stay whole), as globs: `layer4.*`
@@ -457,7 +581,7 @@ pub(crate) struct TrainArgs {
 }
 
 /// How to train.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Args, Serialize)]
 #[command(next_help_heading = "Training")]
 pub(crate) struct SettingArgs {
     /// Passes over the training images
@@ -552,6 +676,40 @@ pub(crate) struct LatencyArgs {
     pub(crate) shapes: ShapeArgs,
 }
 
+/// Each layer is taken out of the whole model, and with --channels so are shares of the channels of each group; what is left is
+/// timed against the whole model, in turns. `prune --search exact` chooses by these times.
+#[derive(Debug, Args)]
+pub(crate) struct ProfileArgs {
+    /// ONNX file
+    pub(crate) model: PathBuf,
+    /// Also time each channel group at several numbers of channels: the staircase that many engines have
+    #[arg(long)]
+    pub(crate) channels: bool,
+    /// Numbers of channels to time of each group, at most
+    #[arg(long, default_value_t = Self::COUNTS, value_name = "N", value_parser = positive)]
+    pub(crate) counts: usize,
+    /// Also time what lies inside of layers and blocks, and what holds several of them, as far as it can go
+    #[arg(long)]
+    pub(crate) tree: bool,
+    /// Batch size
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = positive)]
+    pub(crate) batch: usize,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) shapes: ShapeArgs,
+    /// Keep the times in this file, and time only what it does not hold; the user's cache folder where not given
+    #[arg(short, long, value_name = "FILE", conflicts_with = "no_cache")]
+    pub(crate) output: Option<PathBuf>,
+    /// Time everything anew, and keep nothing in the cache folder of the user
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+}
+
+impl ProfileArgs {
+    pub(crate) const COUNTS: usize = 7;
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     /// ONNX file
@@ -617,6 +775,26 @@ fn percent(text: &str) -> Result<f64, String> {
         Ok(value) if value > 0.0 && value < 100.0 => Ok(value),
         _ => Err(format!("`{text}` is no percentage between 0 and 100")),
     }
+}
+
+/// `12ms`, `800us`, `1.5s` or `12` in milliseconds.
+fn milliseconds(text: &str) -> Result<f64, String> {
+    let number = text.trim();
+    let (number, scale) = [("ms", 1.0), ("us", 1e-3), ("µs", 1e-3), ("s", 1e3)]
+        .into_iter()
+        .find_map(|(unit, scale)| Some((number.strip_suffix(unit)?, scale)))
+        .unwrap_or((number, 1.0));
+    above(number.trim_end(), 0.0).map(|number| number * scale).ok_or(format!("`{text}` is no time such as `12ms`"))
+}
+
+/// `1.5x` or `1.5`.
+fn times(text: &str) -> Result<f64, String> {
+    let number = text.trim().trim_end_matches(['x', '×']).trim_end();
+    above(number, 1.0).ok_or(format!("`{text}` is no factor above 1 such as `1.5x`"))
+}
+
+fn above(text: &str, least: f64) -> Option<f64> {
+    text.parse::<f64>().ok().filter(|number| number.is_finite() && *number > least)
 }
 
 /// A normalisation by its name in files.

@@ -1,6 +1,7 @@
 //! Errors on standard error, with what to do next where that is known.
 
 use layerprune::criteria::CriterionError;
+use layerprune::pipeline::SearchError;
 use layerprune::plan::PlanError;
 use layerprune_data::DataError;
 use layerprune_infer::InferError;
@@ -38,6 +39,9 @@ fn hint_for(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
             _ => None,
         };
     }
+    if let Some(error) = error.downcast_ref::<SearchError>() {
+        return search_hint(error);
+    }
     if let Some(CriterionError::NoBatchNorm { .. }) = error.downcast_ref() {
         return Some("use `--criterion imprint` or `weight-norm`, or export the model with its batch norms kept");
     }
@@ -69,4 +73,28 @@ fn hint_for(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
         return Some("means and standard deviations are of pixels scaled to 0..1");
     }
     None
+}
+
+fn search_hint(error: &SearchError) -> Option<&'static str> {
+    Some(match error {
+        SearchError::OutOfReach { filters: true, layers: false, latency: true, .. } => {
+            "fewer filters need not be faster: keep multiples of 8 with `--round-to 8`, or let whole layers go with `--by layers` \
+             or `--by both`; `--floor` says how many filters of a layer stay"
+        }
+        SearchError::OutOfReach { filters: true, layers: false, .. } => {
+            "`--floor` says how many filters of a layer stay; `--by both` lets whole layers go too"
+        }
+        SearchError::OutOfReach { filters: true, .. } => {
+            "`layerprune inspect MODEL` says of every layer why it cannot go; `--floor` says how many filters of a layer stay"
+        }
+        SearchError::OutOfReach { .. } | SearchError::Nothing => {
+            "`layerprune inspect MODEL` says of every layer why it cannot go; `--drop-branches`, `--shrink-chains`, `--recover \
+             bridge` and `--by both` allow more"
+        }
+        SearchError::TooCostly { .. } => {
+            "`--recover bridge,recalibrate` brings accuracy back before it is measured; fine-tuning, which `sweep --finetune` and \
+             `run` do, brings more"
+        }
+        _ => return None,
+    })
 }

@@ -1,6 +1,7 @@
 //! The whole job of `run` and `demo`: the library's pipeline with engines behind its ports.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
@@ -8,15 +9,16 @@ use layerprune::analysis::Units;
 use layerprune::criteria::Scoring;
 use layerprune::evidence::Evidence;
 use layerprune::onnx::Model;
-use layerprune::pipeline::{self, Calibrate, Job, Keep, Measure, MeasureLatency, PortError, Recover, Target};
+use layerprune::pipeline::{self, Calibrate, Job, Keep, Measure, MeasureLatency, Parts, PortError, Recover, Target};
 use layerprune::record::{
-    Accuracy, DataInfo, EpochRow, InputInfo, LatencyComparison, Machine, ModelInfo, Record, Tool,
+    Accuracy, DataInfo, EpochRow, InputInfo, LatencyComparison, LatencyProfile, Machine, ModelInfo, Record, Tool,
 };
 use layerprune::report;
 use layerprune_data::Dataset;
-use layerprune_train::{CheckpointError, Settings};
+use layerprune_train::Settings;
 
-use crate::args::Global;
+use crate::args::{Global, ProfileFileArgs};
+use crate::clock::Clock;
 use crate::commands::{eval, prune};
 use crate::data::Data;
 use crate::latency::Timer;
@@ -53,7 +55,8 @@ pub(crate) fn run(recipe: &Recipe, model: &Model, name: &str, global: &Global) -
     let job = Job { criteria, target, constraints, shapes: Default::default() };
     let mut record = start_record(recipe, model, name, &data, &test);
     let criteria = job.criteria.clone();
-    let mut ports = Ports { recipe, data: &data, test, criteria, settings, folder: folder.clone(), global };
+    let mut ports =
+        Ports { recipe, data: &data, test, criteria, settings, folder: folder.clone(), global, clock: None };
     let result = pipeline::run(model, &job, &mut ports, &mut record).map_err(unwrap_interrupt)?;
     result.write(folder.join("pruned.onnx"))?;
     write_file(&folder.join("record.json"), &record.to_json())?;
@@ -98,9 +101,19 @@ struct Ports<'a> {
     settings: Settings,
     folder: PathBuf,
     global: &'a Global,
+    /// Made when something is to be timed for a budget.
+    clock: Option<Clock>,
 }
 
 impl Ports<'_> {
+    fn clock(&mut self, model: &Model) -> Result<&mut Clock> {
+        if self.clock.is_none() {
+            let timer = self.timer(self.recipe.prune.batch);
+            self.clock = Some(Clock::open(timer, model, &model.digest(), &ProfileFileArgs::default())?);
+        }
+        Ok(self.clock.as_mut().expect("it was just made"))
+    }
+
     fn timer(&self, batch: usize) -> Timer {
         let mut timer = Timer::new(self.global, batch, &Default::default());
         timer.threads = self.recipe.latency.threads;
@@ -129,10 +142,18 @@ impl Calibrate for Ports<'_> {
 
 impl MeasureLatency for Ports<'_> {
     fn compare(&mut self, baseline: &Model, candidate: &Model) -> Result<LatencyComparison, PortError> {
-        let found = self.timer(self.recipe.prune.batch).brief().against(baseline, candidate)?;
+        let found = self.clock(baseline)?.compare(baseline, candidate)?;
         let reduction = found.latency_reduction_percent;
-        progress::note(self.global, &format!("one more layer removed: {reduction:.1} % lower latency"));
+        progress::note(self.global, &format!("a cut was timed: {reduction:.1} % lower latency"));
         Ok(found)
+    }
+
+    fn confirm(&mut self, baseline: &Model, candidate: &Model) -> Result<LatencyComparison, PortError> {
+        self.clock(baseline)?.confirm(baseline, candidate)
+    }
+
+    fn profile(&mut self, model: &Model, units: &Units, parts: Parts<'_>) -> Result<LatencyProfile, PortError> {
+        self.clock(model)?.profile(model, units, parts)
     }
 }
 
@@ -149,19 +170,7 @@ impl Recover for Ports<'_> {
             return Ok(None);
         }
         let run = self.finetuning();
-        match run.train(model) {
-            // A target that is measured may choose other layers the second time.
-            Err(error)
-                if error
-                    .chain()
-                    .any(|cause| matches!(cause.downcast_ref(), Some(CheckpointError::OtherModel { .. }))) =>
-            {
-                progress::note(self.global, "the checkpoint is of another cut; fine-tuning begins anew");
-                run.forget();
-                Ok(Some(run.train(model)?))
-            }
-            trained => Ok(Some(trained?)),
-        }
+        Ok(Some(run.train_or_restart(model)?))
     }
 }
 
@@ -233,14 +242,26 @@ pub(crate) fn model_info(model: &Model, name: &str) -> ModelInfo {
     }
 }
 
+/// The processor's name, or that of the board.
+fn cpu() -> Option<String> {
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").ok();
+    let model = cpuinfo.as_deref().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("model name"))?;
+        Some(line.split_once(':')?.1.to_owned())
+    });
+    let board = || std::fs::read_to_string("/proc/device-tree/model").ok();
+    let sysctl = || {
+        let done = Command::new("sysctl").args(["-n", "machdep.cpu.brand_string"]).output().ok()?;
+        String::from_utf8(done.stdout).ok().filter(|_| cfg!(target_os = "macos"))
+    };
+    let named = model.or_else(board).or_else(sysctl).or_else(|| std::env::var("PROCESSOR_IDENTIFIER").ok());
+    named.map(|name| name.trim_matches(|it: char| it.is_whitespace() || it == '\0').to_owned())
+}
+
 /// This computer.
 pub(crate) fn machine() -> Machine {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("model name"))?;
-        Some(line.split_once(':')?.1.trim().to_owned())
-    });
     let os = format!("{} {}", std::env::consts::OS, std::env::consts::ARCH);
-    Machine { cpu, os: Some(os), cores: std::thread::available_parallelism().ok().map(usize::from) }
+    Machine { cpu: cpu(), os: Some(os), cores: std::thread::available_parallelism().ok().map(usize::from) }
 }
 
 fn interrupted() -> CannotBeDone {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::Result;
 use layerprune::onnx::Model;
-use layerprune::pipeline::{MeasureLatency, PortError};
 use layerprune::record::LatencyComparison;
 use layerprune::shapes::InputShapes;
 use layerprune_infer::{
@@ -76,11 +75,5 @@ impl Timer {
     /// The candidate against the baseline.
     pub(crate) fn against(&self, baseline: &Model, candidate: &Model) -> Result<LatencyComparison, InferError> {
         self.measure(&[baseline, candidate])?.comparison(1)
-    }
-}
-
-impl MeasureLatency for Timer {
-    fn compare(&mut self, baseline: &Model, candidate: &Model) -> Result<LatencyComparison, PortError> {
-        Ok(self.against(baseline, candidate)?)
     }
 }

@@ -1,6 +1,8 @@
 //! The `layerprune` command.
 
 mod args;
+mod budget;
+mod clock;
 mod commands;
 mod compare;
 mod data;
@@ -50,11 +52,13 @@ fn main() -> ExitCode {
         Command::Inspect(args) => commands::inspect::run(args, global),
         Command::Score(args) => commands::score::run(args, global),
         Command::Prune(args) => commands::prune::run(args, global),
+        Command::Sweep(args) => commands::sweep::run(args, global),
         Command::Train(args) => commands::train::run(args, global, commands::train::Start::Initial),
         Command::Finetune(args) => commands::train::run(args, global, commands::train::Start::Given),
         Command::Recalibrate(args) => commands::recalibrate::run(args, global),
         Command::Eval(args) => commands::eval::run(args, global),
         Command::Latency(args) => commands::latency::run(args, global),
+        Command::Profile(args) => commands::profile::run(args, global),
         Command::Verify(args) => commands::verify::run(args, global),
         Command::Selfcheck(args) => commands::selfcheck::run(args, global),
         Command::Report(args) => commands::report::run(args, global),

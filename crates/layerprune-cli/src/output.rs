@@ -1,5 +1,6 @@
 //! Results on standard output: text tables or JSON.
 
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -8,6 +9,7 @@ use layerprune::files;
 use layerprune::record::Record;
 use serde::Serialize;
 
+use crate::CannotBeDone;
 use crate::args::{Format, Global};
 
 /// Prints `value` as JSON, or what `text` makes of it.
@@ -53,6 +55,20 @@ pub(crate) fn expect_writable(path: &Path) -> Result<()> {
 /// Writes `text` to `path` in one step.
 pub(crate) fn write_file(path: &Path, text: &str) -> Result<()> {
     files::replace(path, text.as_bytes()).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+/// Reads what this program wrote as JSON: a `what` of version `schema`.
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path, what: &str, schema: u32) -> Result<T> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read the {what} `{}`", path.display()))?;
+    let context = || format!("`{}` holds no {what} that this program knows", path.display());
+    let value: serde_json::Value = serde_json::from_str(&text).with_context(context)?;
+    match value.get("schema") {
+        Some(found) if *found != schema => {
+            let text = format!("its schema is {found}, this version reads schema {schema}");
+            Err(CannotBeDone(text)).with_context(context)
+        }
+        _ => serde_json::from_value(value).with_context(context),
+    }
 }
 
 /// How a column is set.

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use layerprune::criteria::Normalize;
-use layerprune::pipeline::Target;
+use layerprune::pipeline::{Strategy, Target};
+use layerprune::plan::{Budgets, LatencyBudget};
 use serde::{Deserialize, Serialize};
 
 use crate::Usage;
@@ -70,6 +71,20 @@ pub(crate) struct ScoreSection {
 pub(crate) struct PruneSection {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) latency_reduction: Option<f64>,
+    /// In milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_latency: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) speedup: Option<f64>,
+    /// Share of the multiply-adds that may be left, in percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) macs: Option<f64>,
+    /// Share of the parameters that may be left, in percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) params: Option<f64>,
+    /// How budgets are met.
+    #[serde(default)]
+    pub(crate) search: Search,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) layers: Option<usize>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -85,6 +100,15 @@ pub(crate) struct PruneSection {
     pub(crate) drop_branches: bool,
     #[serde(default)]
     pub(crate) shrink_chains: bool,
+}
+
+/// See [`Strategy`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Search {
+    #[default]
+    Greedy,
+    Exact,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -185,16 +209,49 @@ impl Recipe {
     /// The one target that the recipe gives.
     pub(crate) fn target(&self) -> Result<Target> {
         let prune = &self.prune;
-        match (prune.latency_reduction, prune.layers, prune.remove.as_slice()) {
-            (Some(percent), None, []) if percent > 0.0 && percent < 100.0 => Ok(Target::LatencyReduction(percent)),
-            (Some(percent), None, []) => {
-                Err(Usage(format!("`prune.latency-reduction` is {percent}, a percentage between 0 and 100 is needed"))
-                    .into())
-            }
-            (None, Some(count), []) => Ok(Target::Layers(count)),
-            (None, None, names) if !names.is_empty() => Ok(Target::Named(names.to_vec())),
-            _ => Err(Usage("`prune` needs one of `latency-reduction`, `layers`, `remove`".to_owned()).into()),
+        let budgets = self.budgets()?;
+        if budgets.is_empty() && prune.search == Search::Exact {
+            return Err(Usage("`prune.search` says how budgets are met; none is given".to_owned()).into());
         }
+        match (budgets.is_empty(), prune.layers, prune.remove.as_slice()) {
+            (false, None, []) => {
+                let strategy = match prune.search {
+                    Search::Greedy => Strategy::Greedy,
+                    Search::Exact => Strategy::Exact,
+                };
+                Ok(Target::Budgets(budgets, strategy))
+            }
+            (true, Some(count), []) => Ok(Target::Layers(count)),
+            (true, None, names) if !names.is_empty() => Ok(Target::Named(names.to_vec())),
+            _ => {
+                let text = "`prune` needs one of `layers`, `remove` and budgets: `latency-reduction`, `max-latency`, `speedup`, \
+                            `macs`, `params`";
+                Err(Usage(text.to_owned()).into())
+            }
+        }
+    }
+
+    fn budgets(&self) -> Result<Budgets> {
+        let prune = &self.prune;
+        let percents = [("latency-reduction", prune.latency_reduction), ("macs", prune.macs), ("params", prune.params)];
+        for (name, percent) in percents {
+            if let Some(percent) = percent.filter(|percent| !(*percent > 0.0 && *percent < 100.0)) {
+                return Err(
+                    Usage(format!("`prune.{name}` is {percent}, a percentage between 0 and 100 is needed")).into()
+                );
+            }
+        }
+        let latency = match (prune.latency_reduction, prune.max_latency, prune.speedup) {
+            (None, None, None) => None,
+            (Some(percent), None, None) => Some(LatencyBudget::Reduction(percent)),
+            (None, Some(ms), None) if ms > 0.0 => Some(LatencyBudget::AtMost(ms)),
+            (None, None, Some(times)) if times > 1.0 => Some(LatencyBudget::Speedup(times)),
+            _ => {
+                let text = "`prune` takes one of `latency-reduction`, `max-latency` (milliseconds above 0) and `speedup` (above 1)";
+                return Err(Usage(text.to_owned()).into());
+            }
+        };
+        Ok(Budgets { latency, macs: prune.macs, parameters: prune.params, max_drop: None })
     }
 
     pub(crate) fn data_args(&self) -> DataArgs {
@@ -258,7 +315,8 @@ mod tests {
     #[test]
     fn the_example_is_a_recipe_and_survives_being_written_back() {
         let recipe = Recipe::parse(EXAMPLE).unwrap();
-        assert_eq!(recipe.target().unwrap(), Target::LatencyReduction(40.0));
+        let budgets = Budgets { latency: Some(LatencyBudget::Reduction(40.0)), ..Budgets::default() };
+        assert_eq!(recipe.target().unwrap(), Target::Budgets(budgets, Strategy::Greedy));
         let written = toml::to_string(&recipe).unwrap();
         assert_eq!(Recipe::parse(&written).unwrap(), recipe);
     }
@@ -267,7 +325,10 @@ mod tests {
     fn two_targets_are_refused() {
         let text = EXAMPLE.replace("latency-reduction = 40", "latency-reduction = 40\nlayers = 2");
         let error = Recipe::parse(&text).unwrap_err();
-        assert_eq!(error.to_string(), "`prune` needs one of `latency-reduction`, `layers`, `remove`");
+        assert_eq!(
+            error.to_string(),
+            "`prune` needs one of `layers`, `remove` and budgets: `latency-reduction`, `max-latency`, `speedup`, `macs`, `params`"
+        );
     }
 
     #[test]

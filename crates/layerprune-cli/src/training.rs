@@ -196,6 +196,25 @@ impl Run<'_> {
         .into())
     }
 
+    /// As [`Run::train`]; a checkpoint of another model is left behind, since a cut that is searched for may come out
+    /// otherwise the second time.
+    pub(crate) fn train_or_restart(&self, model: &Model) -> Result<(Model, Vec<EpochRow>)> {
+        let other = |error: &anyhow::Error| {
+            let is_other = |cause: &(dyn std::error::Error + 'static)| {
+                matches!(cause.downcast_ref(), Some(CheckpointError::OtherModel { .. }))
+            };
+            error.chain().any(is_other)
+        };
+        match self.train(model) {
+            Err(error) if other(&error) => {
+                progress::note(self.global, "the checkpoint is of another cut; fine-tuning begins anew");
+                self.forget();
+                self.train(model)
+            }
+            trained => trained,
+        }
+    }
+
     /// Removes the checkpoint, once what it led to is written.
     pub(crate) fn forget(&self) {
         for path in [&self.checkpoint, &self.log()] {

@@ -11,7 +11,6 @@ use crate::engine::Engine;
 use crate::error::InferError;
 use crate::input::Input;
 use crate::machine::{Usage, frequency_scaling};
-use crate::pin;
 use crate::progress::LatencyProgress;
 use crate::session::Session;
 
@@ -210,14 +209,7 @@ fn circumstances(sessions: &[&Session], inputs: &[Input<'_>]) -> Result<Circumst
             return Err(InferError::UnlikeSessions { a: name(first), b: name(session) });
         }
     }
-    let shape = inputs.first().map_or_else(Vec::new, |input| input.shape.to_vec());
-    Ok(Circumstances {
-        engine: first.engine().clone(),
-        threads: first.threads(),
-        batch: shape.first().copied().unwrap_or(1),
-        shape,
-        pinned: !first.tells_times() && pin::is_pinned(first.threads()),
-    })
+    Ok(first.circumstances(inputs.first().map_or_else(Vec::new, |input| input.shape.to_vec())))
 }
 
 /// Calls the models in turns without keeping times; returns the seconds that a call of the fastest takes.

@@ -6,12 +6,13 @@ use std::time::Duration;
 use layerprune::graph::ValueId;
 use layerprune::onnx::Model;
 use layerprune::proto::ValueInfoProto;
-use layerprune::record::EngineInfo;
+use layerprune::record::{Circumstances, EngineInfo};
 
 use crate::clock::Clock;
 use crate::engine::{ENGINES, Engine, Executable, LoadOptions};
 use crate::error::InferError;
 use crate::input::{self, Input, InputSpec};
+use crate::pin;
 
 /// How to load a model.
 #[derive(Clone, Copy)]
@@ -131,6 +132,18 @@ impl Session {
     #[must_use]
     pub fn threads(&self) -> usize {
         self.threads
+    }
+
+    /// Under what circumstances it would be timed here and now, with a first input of `shape`.
+    #[must_use]
+    pub fn circumstances(&self, shape: Vec<usize>) -> Circumstances {
+        Circumstances {
+            engine: self.engine.clone(),
+            threads: self.threads,
+            batch: shape.first().copied().unwrap_or(1),
+            shape,
+            pinned: !self.tells_times() && pin::is_pinned(self.threads),
+        }
     }
 
     /// The inputs to feed, in order.

@@ -102,6 +102,13 @@ impl Costs {
         self.parameters.iter().map(|(value, elements)| (*value, *elements))
     }
 
+    /// Multiply-adds of each node that does any, by its label in `graph`, which was counted; without those not known.
+    #[must_use]
+    pub fn macs_by_node(&self, graph: &Graph) -> BTreeMap<String, u64> {
+        let known = self.macs.iter().filter_map(|(id, macs)| Some((graph.label(*id), macs.filter(|&macs| macs > 0)?)));
+        known.collect()
+    }
+
     /// The cost of the whole graph.
     #[must_use]
     pub fn total(&self) -> Cost {

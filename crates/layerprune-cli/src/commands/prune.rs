@@ -1,23 +1,24 @@
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use layerprune::analysis::{Channels, Units, Way};
+use layerprune::cost::Costs;
 use layerprune::criteria::{FilterScores, SCORES_SCHEMA, Scores, Scoring};
 use layerprune::evidence::Evidence;
 use layerprune::onnx::Model;
-use layerprune::pipeline::{self, BudgetError, Calibrate, Iteration, PortError, Target};
+use layerprune::pipeline::{self, Calibrate, HeldOut, Iteration, PortError, Target};
 use layerprune::plan::{self, ChannelConstraints, Constraints, PLAN_SCHEMA, Plan, PlanError, PlannedChannels, Scope};
 use layerprune::record::LatencyComparison;
 use layerprune::shapes::InputShapes;
 use layerprune::surgery;
 use serde::Serialize;
 
-use crate::args::{Global, PruneArgs, RecoverStep, ScopeArg};
+use crate::args::{By, FilterArgs, Global, LimitArgs, PruneArgs, RecoverStep, ScopeArg, SearchArg, SearchArgs};
+use crate::budget::{Drop, FilterLimits, Ground, Searched};
+use crate::clock::{self, Clock};
 use crate::data;
 use crate::latency::Timer;
-use crate::output::{self, Align, count, table};
+use crate::output::{self, Align, count, read_json, table};
 use crate::recovery::{self, Recovery};
 use crate::scoring::Gather;
 use crate::{CannotBeDone, Usage, interrupt, model, progress, scoring, written};
@@ -30,6 +31,11 @@ struct Outcome {
     lossless: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     latency: Option<LatencyComparison>,
+    /// Latency reduction in percent that the profile given lets expect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    predicted_percent: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    search: Option<Searched>,
     #[serde(skip_serializing_if = "Option::is_none")]
     recovery: Option<Recovery>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,6 +43,9 @@ struct Outcome {
 }
 
 const NO_BRIDGE: &str = "a bridge stands for a whole layer; where channels go, use `--recover compensate`";
+
+const ONLY_RECALIBRATE: &str = "where layers and filters go together, `--recover recalibrate` is the only step: the others fit to \
+                                layers that are all there";
 
 const NO_COMPENSATION: &str =
     "`--recover compensate` is for what reads channels that are gone; in place of layers, use `--recover bridge`";
@@ -49,19 +58,31 @@ pub(crate) fn run(args: &PruneArgs, global: &Global) -> Result<()> {
     if args.iterative && args.what.layers.is_none() {
         return Err(Usage("`--iterative` goes with `--layers K`".to_owned()).into());
     }
-    let steps = recovery::steps(&args.recover)?;
+    let steps = recovery::steps(&args.choice.recover)?;
     let written = args.output.as_deref().filter(|_| !args.dry_run);
     if !steps.is_empty() && written.is_some() && args.data.data.is_none() {
         return Err(Usage("`--recover` needs images: give `--data KIND:PATH`".to_owned()).into());
     }
     let model = model::read(&args.model)?;
-    let shapes = model::input_shapes(&args.shapes, &model)?;
+    let shapes = model::input_shapes(&args.choice.shapes, &model)?;
     let units = model::units(&model, &shapes)?;
-    let ranked = args.what.layers.is_some() || args.what.latency_reduction.is_some() || args.what.filters.is_some();
-    let default = if args.what.filters.is_some() { "weight-norm" } else { "imprint" };
-    let by = args.criterion.clone().unwrap_or_else(|| default.to_owned());
-    let by = scoring::parse(&[by], &args.options)?.remove(0);
-    let labels = scoring::needs_data(std::slice::from_ref(&by)).filter(|_| ranked && args.scores.is_none());
+    let budgets = args.budget.budgets();
+    if budgets.is_empty() && (args.choice.search.by != By::Layers || args.choice.search.search != SearchArg::Greedy) {
+        return Err(Usage("`--by` and `--search` say how budgets are met; none is given".to_owned()).into());
+    }
+    if let Some(path) = &args.choice.search.profile.profile {
+        match path.exists() {
+            true => drop(clock::read(path, &units.model)?),
+            false => output::expect_writable(path)?,
+        }
+    }
+    let ranked = args.what.layers.is_some() || !budgets.is_empty() || args.what.filters.is_some();
+    let of_filters = args.what.filters.is_some() || args.choice.search.by != By::Layers;
+    let default = if of_filters { "weight-norm" } else { "imprint" };
+    let by = args.choice.criterion.clone().unwrap_or_else(|| default.to_owned());
+    let by = scoring::parse(&[by], &args.choice.options)?.remove(0);
+    let labels = scoring::needs_data(std::slice::from_ref(&by)).filter(|_| ranked && args.choice.scores.is_none());
+    let labels = if budgets.max_drop.is_some() { Some(true) } else { labels };
     let recovering = !steps.is_empty() && written.is_some();
     let data = match args.data.given() {
         Some(given) if labels == Some(true) => Some(data::open(&given, &model, true, global)?),
@@ -69,16 +90,17 @@ pub(crate) fn run(args: &PruneArgs, global: &Global) -> Result<()> {
         Some(given) if recovering => Some(data::open_images(&given, &model, global)?),
         _ => None,
     };
-    let gather = Gather { model: &model, units: &units, data: data.as_ref(), options: &args.options, global };
-    let chosen = if args.what.filters.is_some() || args.what.dead_channels {
-        (plan_channels(args, gather, &by, &steps)?, None)
+    let gather = Gather { model: &model, units: &units, data: data.as_ref(), options: &args.choice.options, global };
+    let Chosen { mut plan, latency, search } = if !budgets.is_empty() {
+        within_budgets(args, gather, &by, &shapes, &steps)?
+    } else if args.what.filters.is_some() || args.what.dead_channels {
+        plan_channels(args, gather, &by, &steps)?.into()
     } else {
-        plan_layers(args, gather, &by, &shapes, &steps)?
+        plan_layers(args, gather, &by, &shapes, &steps)?.into()
     };
-    let (mut plan, latency) = chosen;
     let (pruned, recovery) = match &data {
         Some(data) if recovering => {
-            let done = recovery::cut_and_recover(&model, &units, &plan, &steps, &args.recover, data, global)?;
+            let done = recovery::cut_and_recover(&model, &units, &plan, &steps, &args.choice.recover, data, global)?;
             (done.0, Some(done.1))
         }
         _ => (surgery::apply(&model, &units, &plan)?, None),
@@ -91,103 +113,176 @@ pub(crate) fn run(args: &PruneArgs, global: &Global) -> Result<()> {
         plan.after = model::units(&pruned, &shapes)?.costs.total();
     }
     let exact = exact(&plan, &units);
+    let predicted_percent = predicted(args, &model, &units, &plan, &pruned)?;
     // A large model should not lie in memory three times: what was read is not needed for the look at what was written.
     drop((units, model, data));
     if let Some(path) = written {
         pruned.write(path)?;
         let digest = pruned.digest();
         drop(pruned);
-        written::expect_sound(path, &digest, &args.shapes, global)?;
+        written::expect_sound(path, &digest, &args.choice.shapes, global)?;
     }
     let lossless = args.what.dead_channels && !plan.channels.is_empty();
-    let outcome = Outcome { plan, lossless, latency, recovery, output: written.map(|path| path.display().to_string()) };
+    let output = written.map(|path| path.display().to_string());
+    let outcome = Outcome { plan, lossless, latency, predicted_percent, search, recovery, output };
     output::print(global, &outcome, |outcome| text(outcome, &exact))
 }
 
-/// What the command line says of layers, with the last latency that was measured on the way.
+/// What is to go, and what was measured to choose it.
+struct Chosen {
+    plan: Plan,
+    latency: Option<LatencyComparison>,
+    search: Option<Searched>,
+}
+
+impl From<Plan> for Chosen {
+    fn from(plan: Plan) -> Self {
+        Self { plan, latency: None, search: None }
+    }
+}
+
+/// What the search finds.
+fn within_budgets(
+    args: &PruneArgs,
+    gather: Gather<'_>,
+    by: &Scoring,
+    shapes: &InputShapes,
+    steps: &[RecoverStep],
+) -> Result<Chosen> {
+    let Gather { model, units, global, .. } = gather;
+    let constraints = search_constraints(&args.choice.limits, &args.choice.search, units, steps)?;
+    let budgets = args.budget.budgets();
+    let scores = args.choice.scores.as_deref().map(|path| read_json(path, "scores", SCORES_SCHEMA)).transpose()?;
+    let limits = || filter_limits(&args.choice.limits, &args.choice.filter, gather);
+    let ground = Ground::new(&args.choice.search, gather, by, scores, &constraints, limits, shapes)?;
+    let clock =
+        || Clock::open(Timer::new(global, args.choice.batch, shapes), model, &units.model, &args.choice.search.profile);
+    let mut clock = (budgets.latency.is_some() || ground.is_by_times(&budgets)).then(clock).transpose()?;
+    let drop = || Drop::new(gather, steps, &args.choice.recover);
+    let mut drop = budgets.max_drop.is_some().then(drop).transpose()?;
+    let held_out = drop.as_mut().map(|drop| drop as &mut dyn HeldOut);
+    let found = ground.search(&budgets, clock.as_mut(), held_out)?;
+    let search = Some(Searched::of(&found, &budgets, &args.choice.search));
+    Ok(Chosen { plan: found.trial.plan, latency: found.trial.latency, search })
+}
+
+/// Which layers a search may remove, and how; refuses steps of recovery that do not go with what is searched for.
+pub(crate) fn search_constraints(
+    limits: &LimitArgs,
+    search: &SearchArgs,
+    units: &Units,
+    steps: &[RecoverStep],
+) -> Result<Constraints> {
+    let constraints = layer_constraints(limits, units, steps)?;
+    match search.by {
+        By::Layers if steps.contains(&RecoverStep::Compensate) => return Err(Usage(NO_COMPENSATION.to_owned()).into()),
+        By::Filters | By::Both if recovery::way(steps).is_some() => return Err(Usage(NO_BRIDGE.to_owned()).into()),
+        By::Both if steps.contains(&RecoverStep::Compensate) || steps.contains(&RecoverStep::Bias) => {
+            let text =
+                "`--by both` goes with `--recover recalibrate` only: the other steps fit to layers that are all there";
+            return Err(Usage(text.to_owned()).into());
+        }
+        By::Layers | By::Filters | By::Both => {}
+    }
+    Ok(constraints)
+}
+
+/// What a profile that was given says of any plan.
+fn predicted(args: &PruneArgs, model: &Model, units: &Units, plan: &Plan, pruned: &Model) -> Result<Option<f64>> {
+    let Some(path) = args.choice.search.profile.profile.as_deref().filter(|path| path.exists()) else {
+        return Ok(None);
+    };
+    let profile = clock::read(path, &units.model)?;
+    let left = Costs::count(&pruned.graph, &surgery::shapes_of(pruned, units)).macs_by_node(&pruned.graph);
+    let saved = plan::macs_saved(&units.costs.macs_by_node(&model.graph), &left);
+    Ok(plan::predicted_percent(&profile, plan, &saved))
+}
+
+/// Which layers may go, and how.
+fn layer_constraints(limits: &LimitArgs, units: &Units, steps: &[RecoverStep]) -> Result<Constraints> {
+    let mut constraints = model::constraints(limits, units)?;
+    if let Some(way) = recovery::way(steps) {
+        if limits.drop_branches {
+            let text = "`--drop-branches` and bridges are two ways of removing the same blocks; give one of them";
+            return Err(Usage(text.to_owned()).into());
+        }
+        constraints.ways = BTreeSet::from([way]);
+    }
+    Ok(constraints)
+}
+
+/// What the command line says of layers.
 fn plan_layers(
     args: &PruneArgs,
     gather: Gather<'_>,
     by: &Scoring,
     shapes: &InputShapes,
     steps: &[RecoverStep],
-) -> Result<(Plan, Option<LatencyComparison>)> {
+) -> Result<Plan> {
     let Gather { model, units, global, .. } = gather;
-    let mut constraints = model::constraints(&args.limits, units)?;
     let fitted = recovery::way(steps);
     let compensating = steps.contains(&RecoverStep::Compensate);
     if compensating && args.what.plan.is_none() {
         return Err(Usage(NO_COMPENSATION.to_owned()).into());
     }
-    if let Some(way) = fitted {
-        if args.limits.drop_branches {
-            let text = "`--drop-branches` and bridges are two ways of removing the same blocks; give one of them";
-            return Err(Usage(text.to_owned()).into());
-        }
-        constraints.ways = BTreeSet::from([way]);
-    }
+    let constraints = layer_constraints(&args.choice.limits, units, steps)?;
     Ok(if let Some(path) = &args.what.plan {
         let mut plan: Plan = read_json(path, "plan", PLAN_SCHEMA)?;
-        if !plan.channels.is_empty() {
-            if fitted.is_some() {
-                return Err(Usage(NO_BRIDGE.to_owned()).into());
-            }
-            return Ok((recount(model, units, plan)?, None));
-        }
-        if compensating {
-            return Err(Usage(NO_COMPENSATION.to_owned()).into());
-        }
-        recovery::by_way(&mut plan, units, fitted)?;
         for planned in &plan.removed {
             let protection = units.named(&planned.unit).and_then(|unit| constraints.protection(units, unit));
             if let Some(reason) = protection {
                 return Err(PlanError::Fixed { name: planned.unit.clone(), reason }.into());
             }
         }
+        if !plan.channels.is_empty() {
+            if fitted.is_some() {
+                return Err(Usage(NO_BRIDGE.to_owned()).into());
+            }
+            if !plan.removed.is_empty() && (compensating || steps.contains(&RecoverStep::Bias)) {
+                return Err(Usage(ONLY_RECALIBRATE.to_owned()).into());
+            }
+            return recount(model, units, plan, shapes);
+        }
+        if compensating {
+            return Err(Usage(NO_COMPENSATION.to_owned()).into());
+        }
+        recovery::by_way(&mut plan, units, fitted)?;
         let counted = plan::of(units, plan.criterion.as_deref(), plan.target.clone(), plan.removed.clone());
-        (Plan { model: plan.model, ..counted }, None)
+        Plan { model: plan.model, ..counted }
     } else if !args.what.remove.is_empty() {
         let names = expand(units, &args.what.remove, &constraints)?;
         let plan = plan::named(units, &names, &constraints)?;
         for inner in names.iter().filter(|name| plan.removed.iter().all(|planned| planned.unit != **name)) {
             progress::note(global, &format!("`{inner}` goes with what holds it"));
         }
-        (plan, None)
+        plan
     } else if let (true, Some(count)) = (args.iterative, args.what.layers) {
         if fitted.is_some() {
             let text = "`--iterative` scores what each removal leaves, and a bridge is fitted only at the end; give one of them";
             return Err(Usage(text.to_owned()).into());
         }
         expect_possible(units, &Target::Layers(count), &constraints)?;
-        (iteratively(gather, by, &constraints, count, shapes)?, None)
+        iteratively(gather, by, &constraints, count, shapes)?
     } else {
-        let scores = scores(args, gather, by)?;
-        match (args.what.layers, args.what.latency_reduction) {
-            (Some(count), _) => (plan::lowest(units, &scores, &constraints, count)?, None),
-            (None, Some(percent)) => {
-                let mut timer = Timer::new(global, args.batch, shapes).brief();
-                let ranking = plan::ranking(units, &scores, &constraints)?;
-                let found = pipeline::prune_to_latency(
-                    model,
-                    units,
-                    &scores.criterion,
-                    &ranking,
-                    percent,
-                    &mut timer,
-                    &mut |step| {
-                        let reduction = step.latency.latency_reduction_percent;
-                        progress::note(
-                            global,
-                            &format!("without {}: {reduction:.1} % lower latency", step.removal.unit),
-                        );
-                    },
-                );
-                let (plan, steps) = found.map_err(budget_fault)?;
-                (plan, steps.into_iter().next_back().map(|step| step.latency))
-            }
-            (None, None) => unreachable!("the command line asks for one target"),
-        }
+        let count = args.what.layers.expect("the command line asks for one target");
+        plan::lowest(units, &scores(args, gather, by)?, &constraints, count)?
     })
+}
+
+/// Which filters may go, and how far.
+pub(crate) fn filter_limits(limits: &LimitArgs, filter: &FilterArgs, gather: Gather<'_>) -> Result<FilterLimits> {
+    let Gather { model, units, .. } = gather;
+    let channels = Channels::find(model, &units.model, &units.shapes);
+    let constraints = ChannelConstraints {
+        protected: model::protected_groups(limits, &channels)?,
+        floor: filter.floor / 100.0,
+        round_to: filter.round_to,
+    };
+    let scope = match filter.scope {
+        ScopeArg::Global => Scope::Global,
+        ScopeArg::Uniform => Scope::Uniform,
+    };
+    Ok(FilterLimits { channels, constraints, scope })
 }
 
 /// Chooses channels: a share of the filters, or those that do nothing.
@@ -196,41 +291,42 @@ fn plan_channels(args: &PruneArgs, gather: Gather<'_>, by: &Scoring, steps: &[Re
     if recovery::way(steps).is_some() {
         return Err(Usage(NO_BRIDGE.to_owned()).into());
     }
-    let channels = Channels::find(model, &units.model, &units.shapes);
-    let constraints = ChannelConstraints {
-        protected: model::protected_groups(&args.limits, &channels)?,
-        floor: args.filter.floor / 100.0,
-        round_to: args.filter.round_to,
-    };
+    let FilterLimits { channels, constraints, scope } =
+        filter_limits(&args.choice.limits, &args.choice.filter, gather)?;
     let Some(percent) = args.what.filters else {
         return Ok(plan::dead_channels(&model.graph, units, &channels, &constraints.protected));
     };
-    if args.scores.is_some() {
+    if args.choice.scores.is_some() {
         return Err(Usage("`--scores` holds scores of layers, `--filters` scores filters by itself".to_owned()).into());
     }
     FilterScores::check(by, &model.graph, units, &channels)?;
     let evidence = gather.evidence(&by.needs(), &FilterScores::sites(&model.graph, units, &channels))?;
     let scores = FilterScores::of(by, &model.graph, units, &channels, &evidence)?;
-    let scope = match args.filter.scope {
-        ScopeArg::Global => Scope::Global,
-        ScopeArg::Uniform => Scope::Uniform,
-    };
     Ok(plan::lowest_filters(&model.graph, units, &channels, &scores, &constraints, scope, percent)?)
 }
 
-/// A plan from a file, its cost counted anew.
-fn recount(model: &Model, units: &Units, plan: Plan) -> Result<Plan> {
+/// A plan from a file that removes channels, its cost counted anew.
+fn recount(model: &Model, units: &Units, plan: Plan, shapes: &InputShapes) -> Result<Plan> {
     if plan.model != units.model {
         return Err(PlanError::OtherModel { found: plan.model, expected: units.model.clone() }.into());
     }
+    let layers = plan::of(units, plan.criterion.as_deref(), plan.target.clone(), plan.removed.clone());
+    if layers.removed.is_empty() {
+        return Ok(Plan { model: layers.model.clone(), ..recounted(model, units, &plan)? });
+    }
+    let left = surgery::apply(model, units, &layers)?;
+    Ok(layers.followed_by(recounted(&left, &model::units(&left, shapes)?, &plan)?))
+}
+
+fn recounted(model: &Model, units: &Units, plan: &Plan) -> Result<Plan> {
     let channels = Channels::find(model, &units.model, &units.shapes);
     plan::cut_of(&model.graph, &channels, &plan.channels)?;
-    let criterion = plan.criterion.as_deref();
-    Ok(plan::of_channels(&model.graph, units, &channels, criterion, plan.target, plan.channels))
+    let (criterion, target) = (plan.criterion.as_deref(), plan.target.clone());
+    Ok(plan::of_channels(&model.graph, units, &channels, criterion, target, plan.channels.clone()))
 }
 
 fn scores(args: &PruneArgs, gather: Gather<'_>, by: &Scoring) -> Result<Scores> {
-    if let Some(path) = &args.scores {
+    if let Some(path) = &args.choice.scores {
         return read_json(path, "scores", SCORES_SCHEMA);
     }
     Ok(gather.score(std::slice::from_ref(by))?.remove(0))
@@ -297,26 +393,9 @@ pub(crate) fn expect_possible(units: &Units, target: &Target, constraints: &Cons
                 return Err(PlanError::TooFew { asked: *asked, available }.into());
             }
         }
-        Target::LatencyReduction(_) => {}
+        Target::Budgets(..) => {}
     }
     Ok(())
-}
-
-fn budget_fault(error: BudgetError) -> anyhow::Error {
-    if interrupt::asked() { interrupt::ended() } else { error.into() }
-}
-
-pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path, what: &str, schema: u32) -> Result<T> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read the {what} `{}`", path.display()))?;
-    let context = || format!("`{}` holds no {what} that this program knows", path.display());
-    let value: serde_json::Value = serde_json::from_str(&text).with_context(context)?;
-    match value.get("schema") {
-        Some(found) if *found != schema => {
-            let text = format!("its schema is {found}, this version reads schema {schema}");
-            Err(CannotBeDone(text)).with_context(context)
-        }
-        _ => serde_json::from_value(value).with_context(context),
-    }
 }
 
 fn channels_text(planned: &[PlannedChannels]) -> String {
@@ -344,7 +423,7 @@ fn exact(plan: &Plan, units: &Units) -> BTreeSet<String> {
 fn text(outcome: &Outcome, exact: &BTreeSet<String>) -> String {
     let plan = &outcome.plan;
     let mut text = match plan.removed.len() {
-        0 if !plan.channels.is_empty() => channels_text(&plan.channels),
+        0 if !plan.channels.is_empty() => String::new(),
         0 => "nothing is removed\n".to_owned(),
         1 => "removed 1 layer:\n".to_owned(),
         count => format!("removed {count} layers:\n"),
@@ -360,6 +439,9 @@ fn text(outcome: &Outcome, exact: &BTreeSet<String>) -> String {
         };
         text.push_str(&format!("  {}{note}\n", planned.unit));
     }
+    if !plan.channels.is_empty() {
+        text.push_str(&channels_text(&plan.channels));
+    }
     let percent = |before: u64, after: u64| -100.0 * (before as f64 - after as f64) / before.max(1) as f64;
     let (before, after) = (plan.before.parameters, plan.after.parameters);
     text.push_str(&format!("parameters: {} → {} ({:+.1} %)\n", count(before), count(after), percent(before, after)));
@@ -368,6 +450,11 @@ fn text(outcome: &Outcome, exact: &BTreeSet<String>) -> String {
     }
     if let Some(latency) = &outcome.latency {
         text.push_str(&super::latency::line(latency));
+    }
+    match (&outcome.search, outcome.predicted_percent) {
+        (Some(search), _) => text.push_str(&search.text()),
+        (None, Some(predicted)) => text.push_str(&format!("predicted latency reduction: {predicted:.1} %\n")),
+        (None, None) => {}
     }
     if let Some(recovery) = &outcome.recovery {
         text.push_str(&recovery::text(recovery));

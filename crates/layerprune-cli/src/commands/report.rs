@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use layerprune::record::Record;
+use layerprune::record::{Record, Sweep};
 use layerprune::report;
 
 use crate::args::{Global, ReportArgs};
@@ -10,11 +10,16 @@ use crate::{Usage, output};
 
 /// Writes a page about a run, in the form that the file's extension asks for.
 pub(crate) fn run(args: &ReportArgs, global: &Global) -> Result<()> {
-    let form = form(&args.output)
-        .ok_or_else(|| Usage(format!("`{}` should end in .html, .md or .csv", args.output.display())))?;
+    let wrong = || Usage(format!("`{}` should end in .html, .md or .csv", args.output.display()));
+    let (of_run, of_sweep) = (form(&args.output).ok_or_else(wrong)?, sweep_form(&args.output).ok_or_else(wrong)?);
     let context = || format!("cannot use the record `{}`", args.record.display());
-    let record = Record::from_json(&fs::read_to_string(&args.record).with_context(context)?).with_context(context)?;
-    output::write_file(&args.output, &form(&record))?;
+    let text = fs::read_to_string(&args.record).with_context(context)?;
+    let is_sweep = serde_json::from_str::<serde_json::Value>(&text).is_ok_and(|value| value.get("points").is_some());
+    let page = match is_sweep {
+        true => of_sweep(&Sweep::from_json(&text).with_context(context)?),
+        false => of_run(&Record::from_json(&text).with_context(context)?),
+    };
+    output::write_file(&args.output, &page)?;
     output::print(global, &serde_json::json!({ "written": args.output }), |_| {
         format!("written: {}", args.output.display())
     })
@@ -22,10 +27,18 @@ pub(crate) fn run(args: &ReportArgs, global: &Global) -> Result<()> {
 
 /// What writes a page of the form that the extension of `path` names.
 pub(crate) fn form(path: &Path) -> Option<fn(&Record) -> String> {
+    one_of(path, [report::html, report::markdown, report::csv])
+}
+
+fn sweep_form(path: &Path) -> Option<fn(&Sweep) -> String> {
+    one_of(path, [report::sweep_html, report::sweep_markdown, report::sweep_csv])
+}
+
+fn one_of<T>(path: &Path, [html, markdown, csv]: [fn(&T) -> String; 3]) -> Option<fn(&T) -> String> {
     match path.extension().and_then(|extension| extension.to_str()) {
-        Some("html" | "htm") => Some(report::html),
-        Some("md") => Some(report::markdown),
-        Some("csv") => Some(report::csv),
+        Some("html" | "htm") => Some(html),
+        Some("md") => Some(markdown),
+        Some("csv") => Some(csv),
         _ => None,
     }
 }

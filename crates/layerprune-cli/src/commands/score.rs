@@ -79,7 +79,7 @@ pub(crate) fn run(args: &ScoreArgs, global: &Global) -> Result<()> {
 
 /// Scores of the same model from a file, named after it.
 fn other_scores(path: &Path, units: &Units) -> Result<Scores> {
-    let found: Scores = prune::read_json(path, "scores", SCORES_SCHEMA)?;
+    let found: Scores = output::read_json(path, "scores", SCORES_SCHEMA)?;
     if found.model != units.model {
         return Err(PlanError::OtherModel { found: found.model, expected: units.model.clone() }.into());
     }

@@ -1,6 +1,7 @@
 //! Tests of the command as a user meets it, one binary: what goes in, and what comes out on which stream.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod budget;
 mod channels;
 mod compare;
 mod engines;
@@ -19,5 +20,6 @@ mod recover;
 mod report;
 mod run;
 mod score;
+mod sweep;
 mod usage;
 mod verify;

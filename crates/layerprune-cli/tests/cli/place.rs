@@ -105,6 +105,8 @@ impl Place {
             .args(arguments.split_whitespace())
             .current_dir(self.folder.path())
             .env("NO_COLOR", "1")
+            // No test leaves anything in the user's cache, or finds something there.
+            .env("XDG_CACHE_HOME", "/dev/null/cache")
             .env_remove("COLUMNS")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

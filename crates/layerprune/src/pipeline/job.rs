@@ -1,11 +1,12 @@
 //! The whole way: score, choose, cut, recalibrate, fine-tune, measure.
 
-use super::{BudgetError, BudgetStep, Calibrate, Keep, Measure, MeasureLatency, PortError, Recover, prune_to_latency};
+use super::search::{Cutting, Outcome, Ports, SearchError, Strategy, Trial, proposer, search};
+use super::{Calibrate, Keep, Measure, MeasureLatency, PROFILE_RUNS, Parts, PortError, Recover};
 use crate::analysis::{UnitRow, Units};
 use crate::cost::Costs;
 use crate::criteria::{CriterionError, Scores, Scoring};
 use crate::onnx::Model;
-use crate::plan::{self, Constraints, Plan, PlanError};
+use crate::plan::{self, Budgets, Constraints, LatencyBudget, Plan, PlanError};
 use crate::record::{
     Baseline, LayerRow, ModelFile, PlanStep, PlanSummary, Pruned, Record, ScoreRow as RecordedScore, ScoreTable,
 };
@@ -30,8 +31,8 @@ pub struct Job {
 pub enum Target {
     /// So many of the least important layers.
     Layers(usize),
-    /// The least important layers until the measured latency is so many percent lower.
-    LatencyReduction(f64),
+    /// Layers of the least importance that keep to budgets.
+    Budgets(Budgets, Strategy),
     /// These layers.
     Named(Vec<String>),
 }
@@ -52,9 +53,9 @@ pub enum JobError {
     /// No plan can be made.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// The latency target cannot be met.
+    /// The budgets cannot be kept to.
     #[error(transparent)]
-    Budget(#[from] BudgetError),
+    Search(Box<SearchError>),
     /// A cut failed.
     #[error(transparent)]
     Surgery(#[from] SurgeryError),
@@ -131,7 +132,7 @@ pub fn run<P: Calibrate + Recover + Measure + MeasureLatency + Keep>(
     pruned.file = file_of(&result, &job.shapes)?;
     record.pruned = Some(pruned);
     record.latency = ports.latency(model, &result).map_err(at("timing"))?;
-    check_target(record);
+    check_target(record, &job.target);
     record.complete = true;
     keep(ports, record, Some(&result))?;
     Ok(result)
@@ -153,26 +154,18 @@ fn choose(
             summary.criterion = "by name".to_owned();
             plan::named(units, names, &job.constraints)?
         }
-        Target::LatencyReduction(percent) => {
-            let ranking = plan::ranking(units, scores, &job.constraints)?;
-            let mut steps = Vec::new();
-            let mut collect = |step: &BudgetStep| {
-                steps.push(PlanStep {
-                    removed: step.removal.unit.clone(),
-                    latency_ms: step.latency.candidate.median_ms,
-                    latency_reduction_percent: step.latency.latency_reduction_percent,
-                });
+        Target::Budgets(budgets, strategy) => {
+            summary.target_reduction_percent = match budgets.latency {
+                Some(LatencyBudget::Reduction(percent)) => Some(percent),
+                _ => None,
             };
-            let found = prune_to_latency(model, units, &scoring.id(), &ranking, *percent, timer, &mut collect);
-            summary.target_reduction_percent = Some(*percent);
-            summary.steps = steps;
-            match found {
-                Ok((plan, _)) => plan,
+            match within_budgets(model, units, job, scores, (budgets, *strategy), timer, &mut summary) {
+                Ok(plan) => plan,
                 Err(error) => {
-                    summary.target = Some(format!("latency reduction {percent} %"));
+                    summary.target = Some(budgets.to_string());
                     summary.met = Some(false);
                     record.plan = Some(summary);
-                    return Err(error.into());
+                    return Err(error);
                 }
             }
         }
@@ -184,15 +177,72 @@ fn choose(
     Ok(plan)
 }
 
-/// The last measurement has the last word on a latency target: it is longer than those of the search.
-fn check_target(record: &mut Record) {
+/// The layers that the search finds; what it tried goes to `summary`.
+fn within_budgets(
+    model: &Model,
+    units: &Units,
+    job: &Job,
+    scores: &Scores,
+    (budgets, strategy): (&Budgets, Strategy),
+    timer: &mut dyn MeasureLatency,
+    summary: &mut PlanSummary,
+) -> Result<Plan, JobError> {
+    let layers = plan::droppable(units, scores, &job.constraints)?;
+    let profile = match strategy {
+        Strategy::Greedy => None,
+        Strategy::Exact => {
+            let all: Vec<_> = layers.iter().map(|unit| unit.planned.clone()).collect();
+            let parts = Parts { units: &all, channels: None, counts: 0, runs: PROFILE_RUNS };
+            Some(timer.profile(model, units, parts).map_err(at("profiling"))?)
+        }
+    };
+    let cutting = Cutting {
+        model,
+        units,
+        shapes: &job.shapes,
+        criterion: &scores.criterion,
+        layers,
+        filters: None,
+        profile: profile.as_ref(),
+    };
+    let mut propose = proposer(&cutting, strategy, budgets)?;
+    let mut ports = Ports { timer: Some(timer), held_out: None };
+    let mut collect = |outcome: Outcome<'_>| {
+        if let Outcome::Tried(trial) = outcome {
+            summary.steps.extend(step_of(trial, strategy));
+        }
+    };
+    let found = search(&cutting, budgets, &mut *propose, &mut ports, &mut collect)?.trial;
+    summary.target_batch = found.latency.map(|latency| latency.batch);
+    Ok(found.plan)
+}
+
+/// A trial as the record keeps it, where it was timed: of the greedy search by the layer that it adds.
+fn step_of(trial: &Trial, strategy: Strategy) -> Option<PlanStep> {
+    let latency = trial.latency.as_ref()?;
+    let removed = &trial.plan.removed;
+    let named = match (strategy, removed.last()) {
+        (Strategy::Greedy, Some(last)) => last.unit.clone(),
+        _ => format!("{} layers", removed.len()),
+    };
+    Some(PlanStep {
+        removed: named,
+        latency_ms: latency.candidate.median_ms,
+        latency_reduction_percent: latency.latency_reduction_percent,
+        predicted_percent: trial.predicted_percent,
+    })
+}
+
+/// The last measurement has the last word on a latency: it is longer than those of the search.
+fn check_target(record: &mut Record, target: &Target) {
+    let Target::Budgets(Budgets { latency: Some(budget), .. }, _) = target else { return };
     let Some(plan) = record.plan.as_mut() else { return };
-    let (Some(asked), Some(last)) = (plan.target_reduction_percent, record.latency.first()) else { return };
+    let Some(last) = record.latency.iter().find(|last| Some(last.batch) == plan.target_batch) else { return };
     let found = last.latency_reduction_percent;
-    if found < asked {
+    if found < budget.reduction_percent(last.baseline.median_ms) {
         plan.met = Some(false);
         record.warnings.push(format!(
-            "the search saw a latency reduction of {asked} % reached; the longer measurement at the end says {found:.1} %"
+            "the search saw its target, {budget}, reached; the longer measurement at the end says {found:.1} % lower latency"
         ));
     }
 }

@@ -1,7 +1,6 @@
 //! The order of stages, and the ports through which a stage that needs an engine is reached. No clock, no printing.
 
 mod bridge;
-mod budget;
 mod compensate;
 mod correct;
 mod iterative;
@@ -9,22 +8,27 @@ mod job;
 mod leave_one_out;
 mod observe;
 mod patches;
+mod profile;
+mod search;
 
 use std::error::Error;
 
 use crate::analysis::Units;
 use crate::evidence::Evidence;
 use crate::onnx::Model;
-use crate::record::{Accuracy, EpochRow, LatencyComparison, Record};
+use crate::record::{Accuracy, EpochRow, LatencyComparison, LatencyProfile, Record};
 
 pub use bridge::{BridgeFit, fit_bridges};
-pub use budget::{BudgetError, BudgetStep, prune_to_latency};
 pub use compensate::{Compensation, compensate};
 pub use correct::{Correction, correct_biases};
 pub use iterative::{Iteration, prune_iteratively};
 pub use job::{Job, JobError, Target, layer_row, run, score_table};
 pub use leave_one_out::{Judge, leave_one_out};
 pub use observe::{Observe, Part, RecoveryError, Visit};
+pub use profile::{PROFILE_RUNS, Parts, ProfileProgress, Untimed, profile};
+pub use search::{
+    Cutting, Found, HeldOut, Outcome, Ports, Proposal, Propose, SearchError, Strategy, Trial, proposer, search,
+};
 
 /// A fault of whatever stands behind a port.
 pub type PortError = Box<dyn Error + Send + Sync>;
@@ -36,6 +40,31 @@ pub trait MeasureLatency {
     /// # Errors
     /// Whatever the engine reports.
     fn compare(&mut self, baseline: &Model, candidate: &Model) -> Result<LatencyComparison, PortError>;
+
+    /// Several candidates, each against the baseline; in one interleaved run where the implementation can.
+    ///
+    /// # Errors
+    /// Whatever the engine reports.
+    fn compare_all(&mut self, baseline: &Model, candidates: &[&Model]) -> Result<Vec<LatencyComparison>, PortError> {
+        candidates.iter().map(|candidate| self.compare(baseline, candidate)).collect()
+    }
+
+    /// What the model takes without each of `parts`; implementations call [`profile`] and keep what it measures.
+    ///
+    /// # Errors
+    /// Whatever the engine reports; as it stands, that there are no profiles.
+    fn profile(&mut self, model: &Model, units: &Units, parts: Parts<'_>) -> Result<LatencyProfile, PortError> {
+        let _ = (model, units, parts);
+        Err("profiles are not measured here".into())
+    }
+
+    /// As [`MeasureLatency::compare`], measured as long as a last word deserves.
+    ///
+    /// # Errors
+    /// Whatever the engine reports.
+    fn confirm(&mut self, baseline: &Model, candidate: &Model) -> Result<LatencyComparison, PortError> {
+        self.compare(baseline, candidate)
+    }
 }
 
 /// Gathers what criteria need of data.

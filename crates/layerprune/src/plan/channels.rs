@@ -51,7 +51,8 @@ impl Default for ChannelConstraints {
 
 impl ChannelConstraints {
     /// How many channels of a group of `size` stay where `wanted` are to: not below the floor, and rounded up.
-    fn staying(&self, size: usize, wanted: usize) -> usize {
+    #[must_use]
+    pub fn staying(&self, size: usize, wanted: usize) -> usize {
         let least = ((self.floor * size as f64).ceil() as usize).max(1);
         wanted.max(least).next_multiple_of(self.round_to.max(1)).min(size)
     }
@@ -104,6 +105,29 @@ pub fn lowest_filters(
         format!("{percent} % of the filters {scope}"),
         planned,
     ))
+}
+
+/// The plan that leaves so many channels of each group as `kept` says, within `constraints`, and of these the ones with the
+/// highest `score`.
+pub fn by_count(
+    graph: &Graph,
+    units: &Units,
+    channels: &Channels,
+    constraints: &ChannelConstraints,
+    kept: impl Fn(&ChannelGroup) -> usize,
+    score: impl Fn(&ChannelGroup, &Channel) -> f64,
+) -> Plan {
+    let mut planned = Vec::new();
+    for group in channels.groups.iter().filter(|group| !constraints.protected.contains(&group.name)) {
+        let size = group.channels.len();
+        let going = size - constraints.staying(size, kept(group));
+        if going > 0 {
+            let ranked = ranked_by(group, &score);
+            planned.push(planned_of(group, ranked[..going].iter().map(|(_, channel)| *channel)));
+        }
+    }
+    keep_some(channels, &mut planned, score);
+    of_channels(graph, units, channels, None, "channels by their number".to_owned(), planned)
 }
 
 /// The plan that removes all channels that provably do nothing.
@@ -208,9 +232,12 @@ fn planned_of<'c>(group: &ChannelGroup, removed: impl IntoIterator<Item = &'c Ch
 }
 
 /// Channels of a group, the least important first.
-fn ranked<'g>(group: &'g ChannelGroup, scores: &FilterScores) -> Vec<(f64, &'g Channel)> {
-    let mut ranked: Vec<_> =
-        group.channels.iter().map(|channel| (scores.of_channel(group, channel), channel)).collect();
+pub(super) fn ranked<'g>(group: &'g ChannelGroup, scores: &FilterScores) -> Vec<(f64, &'g Channel)> {
+    ranked_by(group, |group, channel| scores.of_channel(group, channel))
+}
+
+fn ranked_by(group: &ChannelGroup, score: impl Fn(&ChannelGroup, &Channel) -> f64) -> Vec<(f64, &Channel)> {
+    let mut ranked: Vec<_> = group.channels.iter().map(|channel| (score(group, channel), channel)).collect();
     ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
     ranked
 }

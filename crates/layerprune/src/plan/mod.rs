@@ -1,6 +1,10 @@
 //! Chooses what to remove. Pure; knows nothing of how to cut.
 
+mod budget;
 mod channels;
+mod knapsack;
+mod parts;
+mod predict;
 mod together;
 
 use std::collections::BTreeSet;
@@ -12,9 +16,14 @@ use crate::cost::Cost;
 use crate::criteria::Scores;
 use crate::onnx::ModelDigest;
 
+pub use budget::{Budgets, LatencyBudget, shares_left};
 pub use channels::{
-    ChannelConstraints, PlannedChannels, Scope, cut_of, dead_channels, lowest_filters, of_channels, random_channels,
+    ChannelConstraints, PlannedChannels, Scope, by_count, cut_of, dead_channels, lowest_filters, of_channels,
+    random_channels,
 };
+pub use knapsack::{Choice, least_loss};
+pub use parts::{Action, Droppable, Filters, Part, parts};
+pub use predict::{macs_saved, predicted_percent};
 pub(crate) use together::conflict;
 pub use together::outermost;
 
@@ -35,7 +44,7 @@ pub struct Plan {
     pub target: String,
     /// What goes, in the order in which it was chosen.
     pub removed: Vec<PlannedRemoval>,
-    /// Channels that go, by group. A plan removes layers or channels, not both.
+    /// Channels that go, by group. Where layers go too, the groups are those of what the layers leave.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub channels: Vec<PlannedChannels>,
     /// Cost of the model as it is.
@@ -166,23 +175,50 @@ pub fn ranking(units: &Units, scores: &Scores, constraints: &Constraints) -> Res
     if scores.model != units.model {
         return Err(PlanError::OtherModel { found: scores.model.clone(), expected: units.model.clone() });
     }
-    let mut rows: Vec<_> = scores.rows.iter().collect();
-    rows.sort_by(|a, b| a.score.total_cmp(&b.score));
+    let rows = scores.rows.iter().map(|row| (row.score, row.unit.as_str())).collect();
+    Ok(in_order(units, constraints, rows).into_iter().map(|(_, planned)| planned).collect())
+}
+
+/// The units of [`ranking`] with the importance that goes with each; a negative score counts as none, so that nothing goes
+/// because its score is below zero.
+///
+/// # Errors
+/// [`PlanError::OtherModel`].
+pub fn droppable(units: &Units, scores: &Scores, constraints: &Constraints) -> Result<Vec<Droppable>, PlanError> {
+    let score = |name: &str| scores.rows.iter().find(|row| row.unit == name).map_or(0.0, |row| row.score);
+    let ranked = ranking(units, scores, constraints)?.into_iter();
+    Ok(ranked.map(|planned| Droppable { loss: score(&planned.unit).max(0.0), planned }).collect())
+}
+
+/// Removable units with the importance of the filters that go with each, the least first; without those of which no filter has
+/// a score.
+#[must_use]
+pub fn droppable_by_filters(units: &Units, constraints: &Constraints, filters: Filters<'_>) -> Vec<Droppable> {
+    let rows = units.units.iter().filter_map(|unit| Some((filters.of_unit(unit)?, unit.name.as_str()))).collect();
+    let ranked = in_order(units, constraints, rows).into_iter();
+    ranked.map(|(loss, planned)| Droppable { planned, loss }).collect()
+}
+
+/// Units that may go, by rising number, without those that do not go together with the ones before.
+fn in_order(units: &Units, constraints: &Constraints, mut rows: Vec<(f64, &str)>) -> Vec<(f64, PlannedRemoval)> {
+    rows.sort_by(|a, b| a.0.total_cmp(&b.0));
     let removable = |name: &str| {
         let unit = units.named(name).filter(|unit| constraints.permits(unit))?;
         Some(PlannedRemoval { unit: name.to_owned(), way: unit.removal(&constraints.ways)?.way })
     };
     // Scores may come from a file: a unit that stands in it twice is still one unit.
     let mut seen = BTreeSet::new();
-    let mut ranked = Vec::new();
-    for row in rows.into_iter().filter(|row| seen.insert(&row.unit)) {
-        let Some(planned) = removable(&row.unit) else { continue };
-        ranked.push(planned);
-        if conflict(units, &ranked).is_some() {
-            ranked.pop();
+    let (mut ranked, mut removed) = (Vec::new(), Vec::new());
+    for (number, name) in rows.into_iter().filter(|(_, name)| seen.insert(*name)) {
+        let Some(planned) = removable(name) else { continue };
+        removed.push(planned.clone());
+        if conflict(units, &removed).is_some() {
+            removed.pop();
+        } else {
+            ranked.push((number, planned));
         }
     }
-    Ok(ranked)
+    ranked
 }
 
 /// The plan that removes the `count` least important units.
@@ -247,6 +283,13 @@ pub fn of(units: &Units, criterion: Option<&str>, target: String, removed: Vec<P
         channels: Vec::new(),
         before,
         after,
+    }
+}
+
+impl Plan {
+    /// This plan of layers and then `next`, a plan of channels for the model that this one leaves.
+    pub fn followed_by(self, next: Self) -> Self {
+        Self { channels: next.channels, after: next.after, ..self }
     }
 }
 

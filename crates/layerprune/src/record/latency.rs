@@ -157,7 +157,7 @@ pub struct Timing<'a> {
 }
 
 /// Under what circumstances models were timed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Circumstances {
     /// What ran the models.
     pub engine: EngineInfo,

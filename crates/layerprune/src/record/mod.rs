@@ -6,6 +6,7 @@ mod error;
 pub(crate) mod format;
 mod json;
 mod latency;
+mod profile;
 mod summary;
 mod sweep;
 
@@ -19,6 +20,10 @@ pub use error::RecordError;
 use json::null_as_nan;
 pub use latency::{
     Circumstances, EngineInfo, LatencyComparison, LatencyError, LatencyStats, Side, Timing, Verdict, Warning,
+};
+pub use profile::{
+    Candidate, Conditions, CountTime, GroupTimes, JointTime, LatencyProfile, MacsSaved, PROFILE_SCHEMA, Run, Saving,
+    UnitTime,
 };
 pub(crate) use summary::Difference;
 pub use summary::SummaryRow;
@@ -210,6 +215,9 @@ pub struct PlanSummary {
     pub met: Option<bool>,
     /// The latency reduction asked for in percent, where it was one; drawn as a line among the steps.
     pub target_reduction_percent: Option<f64>,
+    /// The batch size at which a latency asked for was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_batch: Option<usize>,
     /// Names of the removed layers, in order of removal.
     #[serde(default)]
     pub removed: Vec<String>,
@@ -218,17 +226,20 @@ pub struct PlanSummary {
     pub steps: Vec<PlanStep>,
 }
 
-/// The model after one more removal.
+/// A cut that was tried.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PlanStep {
-    /// Name of the layer that went.
+    /// Name of the layer that went, on top of those before; of a search that proposes whole cuts, how many went.
     pub removed: String,
-    /// Median latency after it.
+    /// Median latency without.
     #[serde(deserialize_with = "null_as_nan")]
     pub latency_ms: f64,
     /// Latency reduction against the baseline of the same measurement.
     #[serde(deserialize_with = "null_as_nan")]
     pub latency_reduction_percent: f64,
+    /// The latency reduction that a profile let expect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted_percent: Option<f64>,
 }
 
 /// An ONNX file and what it costs.

@@ -353,7 +353,7 @@ fn curve(canvas: &Canvas<'_>, x: &Axis, y: &Axis, values: impl Iterator<Item = O
     Ok(())
 }
 
-/// The measured latency reduction after each removal.
+/// The measured latency reduction of each cut that was tried.
 pub(super) fn steps(record: &Record) -> Option<Figure> {
     let plan = record.plan.as_ref().filter(|plan| !plan.steps.is_empty())?;
     let reductions = plan.steps.iter().map(|step| step.latency_reduction_percent);
@@ -365,12 +365,12 @@ pub(super) fn steps(record: &Record) -> Option<Figure> {
     let figure = Figure {
         title: "The way to the target".to_owned(),
         caption: match &plan.target {
-            Some(target) => format!("Measured latency reduction after each removal; the target was: {target}."),
-            None => "Measured latency reduction after each removal.".to_owned(),
+            Some(target) => format!("Measured latency reduction of each cut that was tried; the target was: {target}."),
+            None => "Measured latency reduction of each cut that was tried.".to_owned(),
         },
         description: format!(
             "Line chart of {}, ending at {} % lower latency after {}.",
-            counted(plan.steps.len() as u64, "removal", "removals"),
+            counted(plan.steps.len() as u64, "cut", "cuts"),
             plain(last.latency_reduction_percent, 1),
             last.removed
         ),

@@ -212,6 +212,7 @@ pub(super) fn realistic() -> Record {
         target: text("latency reduction 20 %"),
         met: Some(false),
         target_reduction_percent: Some(20.0),
+        target_batch: Some(1),
         steps: removed
             .iter()
             .zip([3.4, 7.7, 10.1, 14.6, 18.9])
@@ -219,6 +220,7 @@ pub(super) fn realistic() -> Record {
                 removed: removed.clone(),
                 latency_ms: 1.2 * (1.0 - percent / 100.0),
                 latency_reduction_percent: percent,
+                predicted_percent: None,
             })
             .collect(),
         removed,

@@ -46,8 +46,10 @@ pub enum SurgeryError {
     /// The plan's channels are not those of the model.
     #[error(transparent)]
     Channels(#[from] PlanError),
-    /// The plan asks for two kinds of cuts at once.
-    #[error("the plan removes layers and channels; make two plans, the second for the model that the first gives")]
+    /// Channels are to go beside bridges, which are fitted to all of them.
+    #[error(
+        "the plan fits bridges and removes channels; make two plans, the second for the model that the first gives"
+    )]
     Mixed,
     /// A setting of a node cannot follow the cut; a fault of this program.
     #[error("node `{node}` cannot follow the cut: {reason}")]
@@ -125,9 +127,19 @@ pub fn apply_with_bridges(model: &Model, units: &Units, plan: &Plan) -> Result<(
     if plan.model != units.model {
         return Err(SurgeryError::OtherModel { found: plan.model.clone(), expected: units.model.clone() });
     }
-    if !plan.channels.is_empty() {
-        return Ok((apply_channels(model, units, plan)?, Vec::new()));
+    match (plan.removed.is_empty(), plan.channels.is_empty()) {
+        (_, true) => remove_layers(model, units, plan),
+        (true, false) => Ok((remove_channels(model, units, plan)?, Vec::new())),
+        (false, false) if plan.removed.iter().any(|planned| planned.way.is_fitted()) => Err(SurgeryError::Mixed),
+        (false, false) => {
+            let (left, bridges) = remove_layers(model, units, plan)?;
+            let units = Units::find(&left, &sizes_given(&left.graph, units)).expect(AS_BEFORE);
+            Ok((remove_channels(&left, &units, plan)?, bridges))
+        }
     }
+}
+
+fn remove_layers(model: &Model, units: &Units, plan: &Plan) -> Result<(Model, Vec<Bridged>), SurgeryError> {
     let mut graph = model.graph.clone();
     let (dead, unread) = (graph.dead_nodes(), graph.unread_initializers());
     let removals = removals(units, plan)?;
@@ -160,10 +172,7 @@ pub fn apply_with_bridges(model: &Model, units: &Units, plan: &Plan) -> Result<(
     Ok((pruned, bridges))
 }
 
-fn apply_channels(model: &Model, units: &Units, plan: &Plan) -> Result<Model, SurgeryError> {
-    if !plan.removed.is_empty() {
-        return Err(SurgeryError::Mixed);
-    }
+fn remove_channels(model: &Model, units: &Units, plan: &Plan) -> Result<Model, SurgeryError> {
     let found = Channels::find(model, &units.model, &units.shapes);
     let cut = plan::cut_of(&model.graph, &found, &plan.channels)?;
     let mut graph = model.graph.clone();
@@ -244,15 +253,28 @@ fn check_outputs(units: &Units, pruned: &Model) -> Result<(), SurgeryError> {
     Ok(())
 }
 
+/// What a cut leaves of the inputs is what was there.
+const AS_BEFORE: &str = "the shapes given are those that the inputs have";
+
 /// Shapes of a cut graph for the same input shapes as before.
 fn shapes_like(graph: &Graph, units: &Units) -> Shapes {
-    let given: InputShapes = graph
+    shapes::infer(graph, &sizes_given(graph, units)).expect(AS_BEFORE)
+}
+
+/// Shapes of `cut`, which surgery made of the model of `units`, for the same input shapes.
+#[must_use]
+pub fn shapes_of(cut: &Model, units: &Units) -> Shapes {
+    shapes_like(&cut.graph, units)
+}
+
+/// The input shapes that `units` were found for.
+fn sizes_given(graph: &Graph, units: &Units) -> InputShapes {
+    graph
         .fed_inputs()
         .filter_map(|port| {
             let dims = units.shapes.fact(port.value).shape.as_ref()?;
             let sizes: Option<Vec<usize>> = dims.iter().map(Dim::known).collect();
             Some((graph.value_name(port.value).to_owned(), sizes?))
         })
-        .collect();
-    shapes::infer(graph, &given).expect("the shapes given are those that the inputs have")
+        .collect()
 }

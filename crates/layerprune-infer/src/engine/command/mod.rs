@@ -91,7 +91,13 @@ impl Engine for CommandEngine {
     /// The command, in one line, stands for the version.
     fn info(&self) -> EngineInfo {
         let words: Vec<&str> = self.options.line.split_whitespace().collect();
-        EngineInfo { name: NAME.to_owned(), version: words.join(" ") }
+        let line = words.join(" ");
+        let version = match &self.options.time {
+            TimeSource::Reported => line,
+            TimeSource::Pattern(pattern) => format!("{line} (time by `{pattern}`)"),
+            TimeSource::Wall => format!("{line} (its own time)"),
+        };
+        EngineInfo { name: NAME.to_owned(), version }
     }
 
     fn load(&self, model: &Model, options: LoadOptions) -> Result<Box<dyn Executable>, InferError> {

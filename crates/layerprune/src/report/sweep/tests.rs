@@ -137,7 +137,7 @@ fn a_warning_names_all_budgets_it_holds_for() {
     assert_eq!(
         warnings(&sweep),
         ["latency, latency reduction 25 %, latency reduction 30 %: only 10 samples were taken, 30 or more are needed \
-          for a sound interval"]
+          for a sound interval: take more"]
     );
 }
 
