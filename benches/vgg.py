@@ -3,7 +3,8 @@
 # requires-python = ">=3.9"
 # dependencies = ["numpy", "onnx"]
 # ///
-"""An untrained VGG-like chain for images of 3x32x32 in 10 classes, batch norms kept: `python3 benches/vgg.py vgg.onnx`.
+"""An untrained VGG-like chain for images of 3x32x32 in 10 classes, batch norms kept: `python3 benches/vgg.py vgg.onnx`;
+with `--vgg16`, the thirteen convolutions of VGG16-BN.
 
 Nine convolutions of 3x3, each with batch norm and ReLU, pools after the 2nd, 4th and 7th; four of them keep their width.
 `layerprune train` gives it weights.
@@ -15,6 +16,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 WIDTHS = [32, 32, "pool", 64, 64, "pool", 128, 128, 128, "pool", 128, 128]
+if "--vgg16" in sys.argv:
+    WIDTHS = [64, 64, "pool", 128, 128, "pool"] + [256] * 3 + ["pool"] + [512] * 3 + ["pool"] + [512] * 3
 nodes, stored = [], []
 random = np.random.default_rng(0)
 

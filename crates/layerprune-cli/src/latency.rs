@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use indicatif::ProgressBar;
 use layerprune::onnx::Model;
 use layerprune::record::LatencyComparison;
 use layerprune::shapes::InputShapes;
@@ -13,6 +14,10 @@ use layerprune_infer::{
 
 use crate::args::Global;
 use crate::{data, interrupt, progress};
+
+/// Samples after which models are loaded anew, at least, and how often they are loaded at most.
+const SITTING: usize = 15;
+const MOST_SITTINGS: usize = 8;
 
 /// How a latency is measured.
 #[derive(Debug, Clone)]
@@ -48,28 +53,63 @@ impl Timer {
         self
     }
 
-    /// Times all `models` in one interleaved run, the first being the baseline, on as many processors as threads.
+    /// Times all `models` in one interleaved run, the first being the baseline, on as many processors as threads. They are
+    /// loaded several times on the way, since where a model comes to lie in memory is a part of the noise.
     pub(crate) fn measure(&self, models: &[&Model]) -> Result<Measurement, InferError> {
         pinned(self.threads, || self.measure_here(models))
     }
 
     fn measure_here(&self, models: &[&Model]) -> Result<Measurement, InferError> {
+        let bar = progress::bar(&self.global, "timing", self.options.samples as u64);
+        bar.set_message(format!("{}, batch {}, {} thread(s)", self.global.engine, self.batch, self.threads));
+        let tells_times = data::engine(&self.global).tells_times();
+        let sittings = if tells_times { 1 } else { (self.options.samples / SITTING).clamp(1, MOST_SITTINGS) };
+        let mut whole: Option<Measurement> = None;
+        for sitting in 0..sittings {
+            match (self.sit(models, sitting, sittings, &bar), whole.as_mut()) {
+                (Ok(measured), Some(whole)) => whole.extend(measured),
+                (Ok(measured), None) => whole = Some(measured),
+                (Err(error), Some(whole)) if !matches!(error, InferError::Interrupted) => {
+                    whole.stop(&error);
+                    break;
+                }
+                (Err(error), _) => return Err(error),
+            }
+        }
+        bar.finish_and_clear();
+        whole.ok_or(InferError::NoModels)
+    }
+
+    /// One part of the samples, with the models loaded anew.
+    fn sit(
+        &self,
+        models: &[&Model],
+        sitting: usize,
+        sittings: usize,
+        bar: &ProgressBar,
+    ) -> Result<Measurement, InferError> {
         let options = SessionOptions { threads: self.threads, engine: data::engine(&self.global) };
         let sessions: Vec<Session> =
             models.iter().map(|model| Session::load(model, &options)).collect::<Result<_, _>>()?;
         let shapes = bind_shapes(sessions[0].inputs(), &self.shapes, Some(self.batch))?;
         let inputs = random_inputs(sessions[0].inputs(), &shapes, self.options.seed);
-        let bar = progress::bar(&self.global, "timing", self.options.samples as u64);
-        bar.set_message(format!("{}, batch {}, {} thread(s)", self.global.engine, self.batch, self.threads));
         let sessions: Vec<&Session> = sessions.iter().collect();
-        let done = measure(&sessions, &inputs, &self.options, |at| {
+        let before = |sitting: usize| self.options.samples * sitting / sittings;
+        let share = sittings as u32;
+        let options = LatencyOptions {
+            warm_up: self.options.warm_up / share,
+            warm_up_calls: self.options.warm_up_calls.div_ceil(sittings),
+            samples: before(sitting + 1) - before(sitting),
+            min_time: self.options.min_time / share,
+            max_time: self.options.max_time / share,
+            seed: self.options.seed.wrapping_add(sitting as u64),
+        };
+        measure(&sessions, &inputs, &options, |at| {
             if let LatencyProgress::Sampling { done, .. } = at {
-                bar.set_position(done as u64);
+                bar.set_position((before(sitting) + done) as u64);
             }
             interrupt::check()
-        });
-        bar.finish_and_clear();
-        done
+        })
     }
 
     /// The candidate against the baseline.

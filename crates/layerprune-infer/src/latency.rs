@@ -153,6 +153,25 @@ pub fn measure_with(
 }
 
 impl Measurement {
+    /// Adds the rounds of a `later` measurement of the same models, loaded anew. Where the memory of a loaded model lies
+    /// makes a difference of up to a percent, which no number of rounds with the same sessions shows.
+    pub fn extend(&mut self, later: Self) {
+        self.samples_ms.iter_mut().zip(later.samples_ms).for_each(|(samples, more)| samples.extend(more));
+        self.calls_per_sample = self.calls_per_sample.max(later.calls_per_sample);
+        for note in later.notes {
+            let same = |known: &Warning| std::mem::discriminant(known) == std::mem::discriminant(&note);
+            if !self.notes.iter().any(same) {
+                self.notes.push(note);
+            }
+        }
+    }
+
+    /// Notes that a later measurement, which was to be added, failed with `error`.
+    pub fn stop(&mut self, error: &InferError) {
+        let samples = self.samples_ms.first().map_or(0, Vec::len);
+        self.notes.push(Warning::StoppedEarly { samples, reason: chain(error) });
+    }
+
     /// The latencies of model `index` summed up; 0 is the baseline.
     ///
     /// # Errors
