@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use layerprune::criteria::Normalize;
+use layerprune::pipeline::Strategy;
 use layerprune::plan::{Budgets, LatencyBudget};
 use layerprune_infer::{ENGINES, TimeSource};
 use serde::Serialize;
@@ -493,6 +494,15 @@ pub(crate) struct SearchArgs {
     #[command(flatten)]
     #[serde(skip)]
     pub(crate) profile: ProfileFileArgs,
+}
+
+impl SearchArgs {
+    pub(crate) fn strategy(&self) -> Strategy {
+        match (self.search, self.by) {
+            (SearchArg::Greedy, By::Layers | By::Filters) => Strategy::Greedy,
+            (SearchArg::Exact, _) | (_, By::Both) => Strategy::Exact,
+        }
+    }
 }
 
 /// Where times of parts are kept.

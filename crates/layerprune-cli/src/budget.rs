@@ -11,14 +11,14 @@ use layerprune::pipeline::{
     Strategy, Trial, proposer,
 };
 use layerprune::plan::{self, Budgets, ChannelConstraints, Constraints, Droppable, Filters, Plan, Scope, shares_left};
-use layerprune::record::LatencyProfile;
+use layerprune::record::{Accuracy, LatencyProfile};
 use layerprune::shapes::InputShapes;
 use layerprune::surgery;
 use serde::Serialize;
 
-use crate::args::{By, Global, RecoverArgs, RecoverStep, SearchArg, SearchArgs};
+use crate::args::{By, Global, ProfileArgs, RecoverArgs, RecoverStep, SearchArgs};
 use crate::clock::Clock;
-use crate::commands::{eval, profile};
+use crate::commands::eval;
 use crate::data::Data;
 use crate::scoring::Gather;
 use crate::{Usage, interrupt, progress, recovery};
@@ -34,10 +34,8 @@ pub(crate) struct Ground<'a> {
 }
 
 struct OwnFilters {
-    channels: Channels,
+    limits: FilterLimits,
     scores: FilterScores,
-    constraints: ChannelConstraints,
-    scope: Scope,
 }
 
 /// How filters may be cut, by the command line.
@@ -64,8 +62,6 @@ pub(crate) struct Searched {
     #[serde(skip_serializing_if = "Option::is_none")]
     drop: Option<f64>,
     trials: Vec<Tried>,
-    #[serde(skip)]
-    timed: bool,
     /// Whether a latency was limited, and the profile decided it.
     by_profile: bool,
 }
@@ -97,11 +93,8 @@ impl<'a> Ground<'a> {
         limits: impl FnOnce() -> Result<FilterLimits>,
         shapes: &'a InputShapes,
     ) -> Result<Self> {
-        let Gather { model, units, .. } = gather;
-        let strategy = match (args.search, args.by) {
-            (SearchArg::Greedy, By::Layers | By::Filters) => Strategy::Greedy,
-            _ => Strategy::Exact,
-        };
+        let units = gather.units;
+        let strategy = args.strategy();
         if args.by == By::Layers {
             let scores = match scores {
                 Some(scores) => scores,
@@ -115,11 +108,9 @@ impl<'a> Ground<'a> {
                 Usage("`--scores` holds scores of layers; `--by filters` and `both` score filters".to_owned()).into()
             );
         }
-        let FilterLimits { channels, constraints: limits, scope } = limits()?;
-        FilterScores::check(by, &model.graph, units, &channels)?;
-        let evidence = gather.evidence(&by.needs(), &FilterScores::sites(&model.graph, units, &channels))?;
-        let scores = FilterScores::of(by, &model.graph, units, &channels, &evidence)?;
-        let filters = OwnFilters { channels, scores, constraints: limits, scope };
+        let limits = limits()?;
+        let scores = gather.filter_scores(by, &limits.channels)?;
+        let filters = OwnFilters { limits, scores };
         let layers = match args.by {
             By::Both => plan::droppable_by_filters(units, constraints, filters.view()),
             By::Layers | By::Filters => Vec::new(),
@@ -168,8 +159,8 @@ impl<'a> Ground<'a> {
     fn profile(&self, clock: &mut Clock) -> Result<LatencyProfile, SearchError> {
         let Gather { model, units, .. } = self.gather;
         let all: Vec<_> = self.layers.iter().map(|unit| unit.planned.clone()).collect();
-        let channels = self.filters.as_ref().map(|filters| &filters.channels);
-        let parts = Parts { units: &all, channels, counts: profile::COUNTS, runs: PROFILE_RUNS };
+        let channels = self.filters.as_ref().map(|filters| &filters.limits.channels);
+        let parts = Parts { units: &all, channels, counts: ProfileArgs::COUNTS, runs: PROFILE_RUNS };
         clock.profile(model, units, parts).map_err(SearchError::Measure)
     }
 
@@ -179,7 +170,7 @@ impl<'a> Ground<'a> {
             Outcome::Reach(trial) => {
                 let reached = reached(trial, budgets);
                 let verdict = if trial.met { "within reach" } else { "out of reach" };
-                format!("{budgets} is {verdict}: {}, {reached}", gone(&trial.plan))
+                format!("{budgets} is {verdict}: {}, {reached}", trial.plan.what_goes())
             }
             Outcome::Tried(trial) => format!("{}: {}", self.named(&trial.plan, before), reached(trial, budgets)),
             Outcome::Confirmed(trial) => {
@@ -196,15 +187,15 @@ impl<'a> Ground<'a> {
             Some(last) if self.strategy == Strategy::Greedy && plan.removed.len() == earlier + 1 => {
                 format!("without {}", last.unit)
             }
-            _ => gone(plan),
+            _ => plan.what_goes(),
         }
     }
 }
 
 impl OwnFilters {
     fn view(&self) -> Filters<'_> {
-        let Self { channels, scores, constraints, scope } = self;
-        Filters { channels, scores, constraints, scope: *scope }
+        let FilterLimits { channels, constraints, scope } = &self.limits;
+        Filters { channels, scores: &self.scores, constraints, scope: *scope }
     }
 }
 
@@ -212,16 +203,17 @@ impl Searched {
     pub(crate) fn of(found: &Found, budgets: &Budgets, args: &SearchArgs) -> Self {
         let trial = &found.trial;
         let measured = trial.latency.as_ref().map(|latency| latency.latency_reduction_percent);
-        let exact = args.search == SearchArg::Exact || args.by == By::Both;
         Self {
             budgets: budgets.to_string(),
-            search: if exact { "exact" } else { "greedy" },
+            search: match args.strategy() {
+                Strategy::Greedy => "greedy",
+                Strategy::Exact => "exact",
+            },
             importance_lost: trial.loss,
             predicted_percent: trial.predicted_percent,
             prediction_error_points: measured.zip(trial.predicted_percent).map(|(found, predicted)| found - predicted),
             drop: trial.drop,
             trials: found.trials.iter().map(Tried::of).collect(),
-            timed: measured.is_some(),
             by_profile: budgets.latency.is_some() && trial.by_profile,
         }
     }
@@ -229,7 +221,9 @@ impl Searched {
     /// What is to be said beside the measured latency.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
-        if let Some(predicted) = self.predicted_percent.filter(|_| self.timed || self.by_profile) {
+        if let Some(predicted) =
+            self.predicted_percent.filter(|_| self.prediction_error_points.is_some() || self.by_profile)
+        {
             let off = self.prediction_error_points.map_or_else(
                 || "decided by the profile, not by the clock".to_owned(),
                 // The zero that is added takes the sign from a zero.
@@ -249,7 +243,7 @@ impl Tried {
         let latency = trial.latency.as_ref();
         Self {
             layers: trial.plan.removed.len(),
-            channels: trial.plan.channels.iter().map(|planned| planned.removed.len()).sum(),
+            channels: trial.plan.channel_count(),
             importance_lost: trial.loss,
             predicted_percent: trial.predicted_percent,
             latency_reduction_percent: latency.map(|latency| latency.latency_reduction_percent),
@@ -281,15 +275,6 @@ fn reached(trial: &Trial, budgets: &Budgets) -> String {
     all.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// `6 layers and 120 channels gone`.
-fn gone(plan: &Plan) -> String {
-    let channels: usize = plan.channels.iter().map(|planned| planned.removed.len()).sum();
-    let of =
-        |count: usize, what: &str| (count > 0).then(|| format!("{count} {what}{}", if count == 1 { "" } else { "s" }));
-    let all: Vec<String> = [of(plan.removed.len(), "layer"), of(channels, "channel")].into_iter().flatten().collect();
-    if all.is_empty() { "nothing gone".to_owned() } else { format!("{} gone", all.join(" and ")) }
-}
-
 fn ended(error: SearchError) -> anyhow::Error {
     if interrupt::asked() { interrupt::ended() } else { error.into() }
 }
@@ -309,7 +294,7 @@ impl<'a> Drop<'a> {
     pub(crate) fn new(gather: Gather<'a>, steps: &'a [RecoverStep], recover: &'a RecoverArgs) -> Result<Self> {
         let text = "a limit on the accuracy lost needs labelled images: give `--data KIND:PATH`";
         let data = gather.data.ok_or_else(|| Usage(text.to_owned()))?;
-        let whole = held_out(gather.model, data, gather.global)?;
+        let whole = held_out(gather.model, data, gather.global)?.top1.percent;
         Ok(Self { gather, data, steps, recover, whole })
     }
 }
@@ -317,14 +302,14 @@ impl<'a> Drop<'a> {
 impl HeldOut for Drop<'_> {
     fn drop(&mut self, plan: &Plan) -> Result<f64, PortError> {
         let Gather { model, units, global, .. } = self.gather;
-        Ok(self.whole
-            - held_out(&cut(model, units, plan, self.steps, self.recover, self.data, global)?, self.data, global)?)
+        let cut = cut(model, units, plan, self.steps, self.recover, self.data, global)?;
+        Ok(self.whole - held_out(&cut, self.data, global)?.top1.percent)
     }
 }
 
-/// Top-1 on the held-out images, in percent.
-fn held_out(model: &Model, data: &Data, global: &Global) -> Result<f64> {
-    Ok(eval::accuracy(model, data, &data.held_out, "held out", global)?.top1.percent)
+/// Accuracy on the held-out images.
+pub(crate) fn held_out(model: &Model, data: &Data, global: &Global) -> Result<Accuracy> {
+    eval::accuracy(model, data, &data.held_out, "held out", global)
 }
 
 /// The model as `plan` leaves it, after the steps of recovery.

@@ -112,10 +112,6 @@ impl MeasureLatency for Clock {
         Ok(latency)
     }
 
-    fn compare_all(&mut self, baseline: &Model, candidates: &[&Model]) -> Result<Vec<LatencyComparison>, PortError> {
-        compare_all(&self.timer, baseline, candidates)
-    }
-
     fn confirm(&mut self, baseline: &Model, candidate: &Model) -> Result<LatencyComparison, PortError> {
         Ok(self.timer.against(baseline, candidate)?)
     }
@@ -159,17 +155,13 @@ impl MeasureLatency for Profiling {
     }
 
     fn compare_all(&mut self, baseline: &Model, candidates: &[&Model]) -> Result<Vec<LatencyComparison>, PortError> {
-        compare_all(&self.0, baseline, candidates)
+        if interrupt::asked() {
+            return Err(interrupt::ended().into());
+        }
+        let models: Vec<&Model> = [baseline].into_iter().chain(candidates.iter().copied()).collect();
+        let measured = self.0.measure(&models)?;
+        Ok((1..models.len()).map(|place| measured.comparison(place)).collect::<Result<_, _>>()?)
     }
-}
-
-fn compare_all(timer: &Timer, baseline: &Model, candidates: &[&Model]) -> Result<Vec<LatencyComparison>, PortError> {
-    if interrupt::asked() {
-        return Err(interrupt::ended().into());
-    }
-    let models: Vec<&Model> = [baseline].into_iter().chain(candidates.iter().copied()).collect();
-    let measured = timer.measure(&models)?;
-    Ok((1..models.len()).map(|place| measured.comparison(place)).collect::<Result<_, _>>()?)
 }
 
 fn circumstances(timer: &Timer, model: &Model) -> Result<Circumstances, InferError> {

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use anyhow::{Context, Result};
-use layerprune::analysis::{FilterSite, Units};
+use layerprune::analysis::{Channels, FilterSite, Units};
 use layerprune::batch::Maps;
-use layerprune::criteria::{self, Scores, Scoring};
+use layerprune::criteria::{self, FilterScores, Scores, Scoring};
 use layerprune::evidence::{Evidence, FeaturePass, Folds, Judged, Need, Removals, Statistic};
 use layerprune::graph::{NodeId, ValueId};
 use layerprune::onnx::Model;
@@ -17,7 +17,7 @@ use layerprune_data::{Batches, Dataset};
 use layerprune_infer::{InferError, Progress, Session, features, judge};
 use layerprune_train::{DataError, taylor};
 
-use crate::args::{CriterionArgs, Global};
+use crate::args::{ChoiceArgs, CriterionArgs, Global};
 use crate::data::{self, Data};
 use crate::{CannotBeDone, Usage, interrupt, progress, training};
 
@@ -25,6 +25,13 @@ use crate::{CannotBeDone, Usage, interrupt, progress, training};
 const TAPPED: usize = 1 << 26;
 /// However large the model's values, kernels are compared between so many images.
 const FEWEST_IMAGES: usize = 4;
+
+/// What `choice` ranks by: as given, or else what suits filters or layers.
+pub(crate) fn chosen(choice: &ChoiceArgs, of_filters: bool) -> Result<Scoring> {
+    let default = if of_filters { "weight-norm" } else { "imprint" };
+    let id = choice.criterion.clone().unwrap_or_else(|| default.to_owned());
+    Ok(parse(&[id], &choice.options)?.remove(0))
+}
 
 /// What is called `ids`.
 pub(crate) fn parse(ids: &[String], options: &CriterionArgs) -> Result<Vec<Scoring>> {
@@ -73,6 +80,14 @@ impl Gather<'_> {
         }
         let needs: BTreeSet<Need> = all.iter().flat_map(Scoring::needs).collect();
         self.evidence(&needs, &criteria::sites(&self.model.graph, self.units))
+    }
+
+    /// Scores of the filters of `channels` by `by`. A model on which it cannot be computed is refused before any pass.
+    pub(crate) fn filter_scores(self, by: &Scoring, channels: &Channels) -> Result<FilterScores> {
+        let graph = &self.model.graph;
+        FilterScores::check(by, graph, self.units, channels)?;
+        let evidence = self.evidence(&by.needs(), &FilterScores::sites(graph, self.units, channels))?;
+        Ok(FilterScores::of(by, graph, self.units, channels, &evidence)?)
     }
 
     /// What `needs` ask for, `sites` being the filters that statistics are taken of. Without data, nothing.

@@ -12,9 +12,6 @@ use crate::latency::Timer;
 use crate::output::{self, Align, table};
 use crate::{CannotBeDone, interrupt, model};
 
-/// Numbers of channels of each group that a search has timed.
-pub(crate) const COUNTS: usize = ProfileArgs::COUNTS;
-
 /// Times the model without each of its parts.
 pub(crate) fn run(args: &ProfileArgs, global: &Global) -> Result<()> {
     if let Some(path) = &args.output {

@@ -2,8 +2,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use layerprune::analysis::{Channels, Units, Way};
-use layerprune::cost::Costs;
-use layerprune::criteria::{FilterScores, SCORES_SCHEMA, Scores, Scoring};
+use layerprune::criteria::{SCORES_SCHEMA, Scores, Scoring};
 use layerprune::evidence::Evidence;
 use layerprune::onnx::Model;
 use layerprune::pipeline::{self, Calibrate, HeldOut, Iteration, PortError, Target};
@@ -78,9 +77,7 @@ pub(crate) fn run(args: &PruneArgs, global: &Global) -> Result<()> {
     }
     let ranked = args.what.layers.is_some() || !budgets.is_empty() || args.what.filters.is_some();
     let of_filters = args.what.filters.is_some() || args.choice.search.by != By::Layers;
-    let default = if of_filters { "weight-norm" } else { "imprint" };
-    let by = args.choice.criterion.clone().unwrap_or_else(|| default.to_owned());
-    let by = scoring::parse(&[by], &args.choice.options)?.remove(0);
+    let by = scoring::chosen(&args.choice, of_filters)?;
     let labels = scoring::needs_data(std::slice::from_ref(&by)).filter(|_| ranked && args.choice.scores.is_none());
     let labels = if budgets.max_drop.is_some() { Some(true) } else { labels };
     let recovering = !steps.is_empty() && written.is_some();
@@ -178,9 +175,7 @@ pub(crate) fn search_constraints(
         By::Layers if steps.contains(&RecoverStep::Compensate) => return Err(Usage(NO_COMPENSATION.to_owned()).into()),
         By::Filters | By::Both if recovery::way(steps).is_some() => return Err(Usage(NO_BRIDGE.to_owned()).into()),
         By::Both if steps.contains(&RecoverStep::Compensate) || steps.contains(&RecoverStep::Bias) => {
-            let text =
-                "`--by both` goes with `--recover recalibrate` only: the other steps fit to layers that are all there";
-            return Err(Usage(text.to_owned()).into());
+            return Err(Usage(ONLY_RECALIBRATE.to_owned()).into());
         }
         By::Layers | By::Filters | By::Both => {}
     }
@@ -193,9 +188,7 @@ fn predicted(args: &PruneArgs, model: &Model, units: &Units, plan: &Plan, pruned
         return Ok(None);
     };
     let profile = clock::read(path, &units.model)?;
-    let left = Costs::count(&pruned.graph, &surgery::shapes_of(pruned, units)).macs_by_node(&pruned.graph);
-    let saved = plan::macs_saved(&units.costs.macs_by_node(&model.graph), &left);
-    Ok(plan::predicted_percent(&profile, plan, &saved))
+    Ok(plan::predicted_percent(&profile, plan, &surgery::macs_saved(model, units, pruned)))
 }
 
 /// Which layers may go, and how.
@@ -299,9 +292,7 @@ fn plan_channels(args: &PruneArgs, gather: Gather<'_>, by: &Scoring, steps: &[Re
     if args.choice.scores.is_some() {
         return Err(Usage("`--scores` holds scores of layers, `--filters` scores filters by itself".to_owned()).into());
     }
-    FilterScores::check(by, &model.graph, units, &channels)?;
-    let evidence = gather.evidence(&by.needs(), &FilterScores::sites(&model.graph, units, &channels))?;
-    let scores = FilterScores::of(by, &model.graph, units, &channels, &evidence)?;
+    let scores = gather.filter_scores(by, &channels)?;
     Ok(plan::lowest_filters(&model.graph, units, &channels, &scores, &constraints, scope, percent)?)
 }
 

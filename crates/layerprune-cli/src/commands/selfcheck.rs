@@ -87,7 +87,7 @@ pub(crate) fn run(args: &SelfcheckArgs, global: &Global) -> Result<()> {
             }
             verdict.worst = verdict.worst.max(output.relative);
         }
-        verdict.removed += plan.channels.iter().map(|planned| planned.removed.len()).sum::<usize>();
+        verdict.removed += plan.channel_count();
         bar.inc(1);
     }
     bar.finish_and_clear();

@@ -8,15 +8,15 @@ use layerprune::cost::Cost;
 use layerprune::criteria::{SCORES_SCHEMA, Scores};
 use layerprune::onnx::Model;
 use layerprune::pipeline::{MeasureLatency, SearchError};
-use layerprune::plan::{Budgets, LatencyBudget, Plan};
-use layerprune::record::{Accuracy, Conditions, Sweep, SweepBaseline, SweepFailure, SweepPoint};
+use layerprune::plan::{Budgets, LatencyBudget};
+use layerprune::record::{Conditions, Sweep, SweepBaseline, SweepFailure, SweepPoint};
 use layerprune::report;
 use serde_json::json;
 
 use crate::args::{By, Global, RecoverStep, SweepArgs};
 use crate::budget::{self, Ground};
 use crate::clock::Clock;
-use crate::commands::{eval, prune};
+use crate::commands::prune;
 use crate::data::{self, Data};
 use crate::latency::Timer;
 use crate::output::{self, read_json, write_file};
@@ -38,9 +38,7 @@ pub(crate) fn run(args: &SweepArgs, global: &Global) -> Result<()> {
     let shapes = model::input_shapes(&args.choice.shapes, &model)?;
     let units = model::units(&model, &shapes)?;
     let constraints = prune::search_constraints(&args.choice.limits, &args.choice.search, &units, &steps)?;
-    let default = if args.choice.search.by == By::Layers { "imprint" } else { "weight-norm" };
-    let id = args.choice.criterion.clone().unwrap_or_else(|| default.to_owned());
-    let by = scoring::parse(&[id], &args.choice.options)?.remove(0);
+    let by = scoring::chosen(&args.choice, args.choice.search.by != By::Layers)?;
     fs::create_dir_all(folder).with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
     let timer = Timer::new(global, args.choice.batch, &shapes);
     let clock = Clock::open(timer, &model, &units.model, &args.choice.search.profile)?;
@@ -61,7 +59,7 @@ pub(crate) fn run(args: &SweepArgs, global: &Global) -> Result<()> {
     let ground =
         Ground::new(&args.choice.search, gather, &by, scores, &constraints, limits, &shapes).map_err(interrupted)?;
     if sweep.baseline.accuracy.is_none() {
-        sweep.baseline.accuracy = Some(held_out(&model, &data, global).map_err(interrupted)?);
+        sweep.baseline.accuracy = Some(budget::held_out(&model, &data, global).map_err(interrupted)?);
         keep(folder, &sweep)?;
     }
     let mut way = Way { args, model: &model, units: &units, data: &data, steps: &steps, clock, ground, global };
@@ -140,10 +138,10 @@ impl Way<'_> {
         let mut result =
             budget::cut(self.model, self.units, &plan, self.steps, &args.choice.recover, self.data, global)?;
         if args.finetune {
-            result = self.finetuned(&result, &path)?;
+            result = self.run(&path)?.train_or_restart(&result)?.0;
         }
         result.write(&path)?;
-        let accuracy = held_out(&result, self.data, global)?;
+        let accuracy = budget::held_out(&result, self.data, global)?;
         let latency = self.clock.confirm(self.model, &result).map_err(anyhow::Error::from_boxed)?;
         let cost = model::units(&result, self.ground.shapes)?.costs.total();
         Ok(Ok(SweepPoint {
@@ -151,7 +149,7 @@ impl Way<'_> {
             file,
             digest: result.digest().to_string(),
             layers: plan.removed.iter().map(|planned| planned.unit.clone()).collect(),
-            channels_removed: channels(&plan),
+            channels_removed: plan.channel_count(),
             accuracy: Some(accuracy),
             latency,
             parameters: cost.parameters,
@@ -169,23 +167,11 @@ impl Way<'_> {
             global: self.global,
         })
     }
-
-    fn finetuned(&self, cut: &Model, path: &Path) -> Result<Model> {
-        Ok(self.run(path)?.train_or_restart(cut)?.0)
-    }
-}
-
-fn channels(plan: &Plan) -> usize {
-    plan.channels.iter().map(|planned| planned.removed.len()).sum()
 }
 
 /// The number in `latency reduction 40 %`.
 fn reduction_of(budget: &str) -> f64 {
     budget.split(' ').find_map(|word| word.parse().ok()).unwrap_or(f64::INFINITY)
-}
-
-fn held_out(model: &Model, data: &Data, global: &Global) -> Result<Accuracy> {
-    eval::accuracy(model, data, &data.held_out, "held out", global)
 }
 
 /// Scores from a file, or of an earlier run of the same sweep, or made now and kept.

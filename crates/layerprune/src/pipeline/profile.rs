@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use super::job::at;
 use super::{JobError, MeasureLatency, PortError};
 use crate::analysis::{ChannelGroup, Channels, Units, Way};
-use crate::cost::Costs;
 use crate::onnx::Model;
 use crate::plan::{self, ChannelConstraints, Plan, PlannedRemoval};
 use crate::record::{CountTime, GroupTimes, JointTime, LatencyComparison, LatencyProfile, MacsSaved, Saving, UnitTime};
 use crate::stats::SplitMix;
-use crate::surgery::{self, shapes_of};
+use crate::surgery;
 
 /// Models timed in one interleaved run, beside the baseline.
 const AT_ONCE: usize = 7;
@@ -88,7 +87,6 @@ pub fn profile(
 ) -> Result<Vec<Untimed>, JobError> {
     let bytes = model.to_bytes().len().max(1);
     let at_once = AT_ONCE.min(LARGEST_TOGETHER / bytes).max(1);
-    let whole = units.costs.macs_by_node(&model.graph);
     let all = all(model, units, parts);
     let wanted: usize = all.iter().map(|entry| parts.runs.saturating_sub(runs(profile, &entry.row))).sum();
     let (mut done, mut untimed, mut failing) = (0, Vec::new(), 0);
@@ -102,8 +100,7 @@ pub fn profile(
             for ((entry, cut), timed) in entries.iter().zip(&cut).zip(time(model, &cut, timer)) {
                 match timed {
                     Ok(comparison) => {
-                        let left = Costs::count(&cut.graph, &shapes_of(cut, units)).macs_by_node(&cut.graph);
-                        add(profile, &entry.row, plan::macs_saved(&whole, &left), &comparison);
+                        add(profile, &entry.row, surgery::macs_saved(model, units, cut), &comparison);
                         failing = 0;
                     }
                     // An engine that is gone is not asked again and again.
@@ -193,10 +190,7 @@ fn many_units(units: &Units, planned: &[PlannedRemoval]) -> Vec<Entry> {
     for quarters in 1..=4 {
         let mut removed: Vec<PlannedRemoval> = Vec::new();
         for (_, planned) in planned.iter().enumerate().filter(|(place, _)| place * quarters % 4 < quarters) {
-            removed.push(planned.clone());
-            if plan::conflict(units, &removed).is_some() {
-                removed.pop();
-            }
+            plan::add_if_compatible(units, &mut removed, planned.clone());
         }
         let removed = plan::outermost(units, &removed);
         if removed.len() < 2 {

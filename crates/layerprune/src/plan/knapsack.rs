@@ -32,12 +32,12 @@ const STEPS: [usize; 3] = [1 << 14, 1 << 8, 1 << 6];
 /// assert_eq!(least_loss(&classes, &[50.0]), None);
 /// ```
 #[must_use]
-pub fn least_loss(classes: &[Vec<Choice>], needs: &[f64]) -> Option<Vec<usize>> {
+pub fn least_loss<C: AsRef<[Choice]>>(classes: &[C], needs: &[f64]) -> Option<Vec<usize>> {
     let grid = Grid::of(needs);
     let mut least = vec![f64::INFINITY; grid.cells()];
     least[0] = 0.0;
     let mut taken: Vec<Vec<u16>> = Vec::with_capacity(classes.len());
-    for class in classes.iter().rev() {
+    for class in classes.iter().map(AsRef::as_ref).rev() {
         let steps: Vec<Vec<usize>> = class.iter().map(|choice| grid.steps(&choice.saves)).collect();
         let mut better = vec![f64::INFINITY; grid.cells()];
         let mut chosen = vec![0_u16; grid.cells()];
@@ -56,7 +56,8 @@ pub fn least_loss(classes: &[Vec<Choice>], needs: &[f64]) -> Option<Vec<usize>> 
     if !least[cell].is_finite() {
         return None;
     }
-    let pick = |(class, taken): (&Vec<Choice>, Vec<u16>)| {
+    let pick = |(class, taken): (&C, Vec<u16>)| {
+        let class = class.as_ref();
         let place = usize::from(taken[cell]);
         cell = grid.after(cell, &grid.steps(&class[place].saves));
         place
@@ -170,7 +171,8 @@ mod tests {
         assert_eq!(least_loss(&[free.clone(), free.clone()], &[0.0]), Some(vec![0, 0]));
         let one = least_loss(&[free.clone(), free], &[4.0]).unwrap();
         assert_eq!(one.iter().sum::<usize>(), 1);
-        assert_eq!(least_loss(&[], &[0.0]), Some(Vec::new()));
-        assert_eq!(least_loss(&[], &[1.0]), None);
+        let none: [Vec<Choice>; 0] = [];
+        assert_eq!(least_loss(&none, &[0.0]), Some(Vec::new()));
+        assert_eq!(least_loss(&none, &[1.0]), None);
     }
 }

@@ -211,10 +211,7 @@ fn in_order(units: &Units, constraints: &Constraints, mut rows: Vec<(f64, &str)>
     let (mut ranked, mut removed) = (Vec::new(), Vec::new());
     for (number, name) in rows.into_iter().filter(|(_, name)| seen.insert(*name)) {
         let Some(planned) = removable(name) else { continue };
-        removed.push(planned.clone());
-        if conflict(units, &removed).is_some() {
-            removed.pop();
-        } else {
+        if add_if_compatible(units, &mut removed, planned.clone()) {
             ranked.push((number, planned));
         }
     }
@@ -291,6 +288,41 @@ impl Plan {
     pub fn followed_by(self, next: Self) -> Self {
         Self { channels: next.channels, after: next.after, ..self }
     }
+
+    /// How many channels go by their group.
+    #[must_use]
+    pub fn channel_count(&self) -> usize {
+        self.channels.iter().map(|planned| planned.removed.len()).sum()
+    }
+
+    /// Whether `other` removes the same, whatever it was made for.
+    #[must_use]
+    pub fn removes_the_same(&self, other: &Self) -> bool {
+        self.removed == other.removed && self.channels == other.channels
+    }
+
+    /// What goes, in words: `6 layers and 120 channels gone`.
+    #[must_use]
+    pub fn what_goes(&self) -> String {
+        let count = |number: usize, what: &str| match number {
+            0 => None,
+            1 => Some(format!("1 {what}")),
+            more => Some(format!("{more} {what}s")),
+        };
+        let all = [count(self.removed.len(), "layer"), count(self.channel_count(), "channel")];
+        let all: Vec<String> = all.into_iter().flatten().collect();
+        if all.is_empty() { "nothing gone".to_owned() } else { format!("{} gone", all.join(" and ")) }
+    }
+}
+
+/// Adds a removal to those that go already; not where it does not go together with them.
+pub(crate) fn add_if_compatible(units: &Units, removed: &mut Vec<PlannedRemoval>, planned: PlannedRemoval) -> bool {
+    removed.push(planned);
+    let goes = conflict(units, removed).is_none();
+    if !goes {
+        removed.pop();
+    }
+    goes
 }
 
 /// The name that was probably meant: at most half of its letters differ.

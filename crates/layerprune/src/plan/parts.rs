@@ -38,6 +38,12 @@ pub struct Filters<'a> {
 }
 
 impl Filters<'_> {
+    /// Importance of all filters that go with a channel, 0 or more.
+    pub(crate) fn of_channel(&self, group: &ChannelGroup, channel: &Channel) -> f64 {
+        let filters: usize = channel.filters.iter().map(Vec::len).sum();
+        self.scores.of_channel(group, channel).max(0.0) * filters as f64
+    }
+
     /// Importance of the filters by which `unit` is scored, 0 or more; `None` where none of them has a score.
     pub(super) fn of_unit(&self, unit: &Unit) -> Option<f64> {
         let mut sum = None;
@@ -129,14 +135,13 @@ impl Table<'_> {
     fn group(&self, group: &ChannelGroup, filters: Filters<'_>) -> Part {
         let size = group.channels.len();
         let ranked = ranked(group, filters.scores);
-        let filters_of = |place: usize| ranked[place].1.filters.iter().map(Vec::len).sum::<usize>() as f64;
         let mut part = Part::untouched();
         for kept in counts(size, filters.constraints) {
             let only = |other: &ChannelGroup| if other.name == group.name { kept } else { other.channels.len() };
             let plan = by_count(self.graph, self.units, filters.channels, filters.constraints, only, |_, _| 0.0);
             let timed = self.profile.and_then(|profile| profile.group(&group.name));
             let latency = timed.map_or(0.0, |timed| timed.reduction_percent(kept));
-            let loss = (0..size - kept).map(|place| ranked[place].0.max(0.0) * filters_of(place)).sum();
+            let loss = ranked[..size - kept].iter().map(|(_, channel)| filters.of_channel(group, channel)).sum();
             part.choices.push(Choice { loss, saves: self.saves(latency, plan.after) });
             part.actions.push(Action { remove: None, keep: vec![(group.name.clone(), kept)] });
         }

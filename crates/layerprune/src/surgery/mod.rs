@@ -12,10 +12,12 @@ mod shrink;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::analysis::{Channels, Removal, Unit, Units, Way, never_negative};
+use crate::cost::Costs;
 use crate::graph::{Graph, GraphError, NodeId, ValueId};
 use crate::onnx::{Model, ModelDigest};
 use crate::ops::{Dim, Fact};
 use crate::plan::{self, Plan, PlanError};
+use crate::record::MacsSaved;
 use crate::shapes::{self, InputShapes, Shapes};
 
 pub use bridge::Bridged;
@@ -261,10 +263,11 @@ fn shapes_like(graph: &Graph, units: &Units) -> Shapes {
     shapes::infer(graph, &sizes_given(graph, units)).expect(AS_BEFORE)
 }
 
-/// Shapes of `cut`, which surgery made of the model of `units`, for the same input shapes.
+/// Multiply-adds that `model`, whose units are `units`, does and `cut`, which surgery made of it, does not, node by node.
 #[must_use]
-pub fn shapes_of(cut: &Model, units: &Units) -> Shapes {
-    shapes_like(&cut.graph, units)
+pub fn macs_saved(model: &Model, units: &Units, cut: &Model) -> MacsSaved {
+    let left = Costs::count(&cut.graph, &shapes_like(&cut.graph, units)).macs_by_node(&cut.graph);
+    plan::macs_saved(&units.costs.macs_by_node(&model.graph), &left)
 }
 
 /// The input shapes that `units` were found for.

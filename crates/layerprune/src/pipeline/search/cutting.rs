@@ -2,7 +2,6 @@
 
 use super::{Proposal, SearchError};
 use crate::analysis::{ChannelGroup, Channels, Units};
-use crate::cost::Costs;
 use crate::onnx::Model;
 use crate::plan::{self, Action, ChannelConstraints, Droppable, Filters, Plan, PlannedRemoval};
 use crate::record::LatencyProfile;
@@ -52,7 +51,8 @@ impl<'a> Cutting<'a> {
     /// A cut to be tried, carried out.
     pub(super) fn proposal(&self, plan: Plan, loss: f64) -> Result<Proposal, SearchError> {
         let cut = surgery::apply(self.model, self.units, &plan)?;
-        let predicted_percent = self.profile.and_then(|profile| predicted_percent(self, profile, &plan, &cut));
+        let saved = surgery::macs_saved(self.model, self.units, &cut);
+        let predicted_percent = self.profile.and_then(|profile| plan::predicted_percent(profile, &plan, &saved));
         Ok(Proposal { plan, cut, loss, predicted_percent })
     }
 
@@ -75,12 +75,6 @@ impl<'a> Cutting<'a> {
         let channels = Channels::find(&left, &units.model, &units.shapes);
         Ok(layers.followed_by(of_filters(&left, &units, &channels, filters, &keep)))
     }
-}
-
-fn predicted_percent(cutting: &Cutting<'_>, profile: &LatencyProfile, plan: &Plan, cut: &Model) -> Option<f64> {
-    let left = Costs::count(&cut.graph, &surgery::shapes_of(cut, cutting.units)).macs_by_node(&cut.graph);
-    let whole = cutting.units.costs.macs_by_node(&cutting.model.graph);
-    plan::predicted_percent(profile, plan, &plan::macs_saved(&whole, &left))
 }
 
 /// The plan of channels for `model`, what layers left of the whole one. A group is named after its first layer, which may have

@@ -71,7 +71,7 @@ impl<'a> ByProfile<'a> {
     /// The plan of least loss that is predicted to save `needs`, in percent of the whole, and the loss.
     fn solve(&mut self, needs: [f64; 3]) -> Result<Option<(Plan, f64)>, SearchError> {
         loop {
-            let classes: Vec<Vec<Choice>> = self.parts.iter().map(|part| part.choices.clone()).collect();
+            let classes: Vec<&[Choice]> = self.parts.iter().map(|part| part.choices.as_slice()).collect();
             let almost = |share: f64| plan::least_loss(&classes, &needs.map(|need| share * need));
             let Some(picked) = ALMOST.into_iter().find_map(almost) else { return Ok(None) };
             let chosen = || self.parts.iter().zip(&picked);
@@ -108,9 +108,8 @@ impl<'a> ByProfile<'a> {
             if saved(&part.choices[place]) <= 0.0 {
                 continue;
             }
-            removed.extend(part.actions[place].remove.clone());
-            if plan::conflict(self.cutting.units, &removed).is_some() {
-                removed.pop();
+            let goes = |planned| plan::add_if_compatible(self.cutting.units, &mut removed, planned);
+            if !part.actions[place].remove.clone().is_none_or(goes) {
                 continue;
             }
             actions.push(&part.actions[place]);
@@ -119,14 +118,13 @@ impl<'a> ByProfile<'a> {
         self.cutting.proposal(self.cutting.plan_of(&actions, &self.target)?, loss)
     }
 
-    /// The cut by `plan`, where it is a new one.
-    fn propose(&mut self, plan: Plan, loss: f64) -> Result<Option<Proposal>, SearchError> {
-        let same = |other: &Plan| other.removed == plan.removed && other.channels == plan.channels;
-        if self.proposed.iter().any(same) {
-            return Ok(None);
+    /// Whether `plan` was not proposed before; it now is.
+    fn is_new(&mut self, plan: &Plan) -> bool {
+        let new = !self.proposed.iter().any(|other| other.removes_the_same(plan));
+        if new {
+            self.proposed.push(plan.clone());
         }
-        self.proposed.push(plan.clone());
-        self.cutting.proposal(plan, loss).map(Some)
+        new
     }
 
     /// What the greedy search would have tried at less loss than the best cut: the longest such row of layers. So the exact
@@ -141,8 +139,8 @@ impl<'a> ByProfile<'a> {
         if count == 0 {
             return Ok(None);
         }
-        let Proposal { plan, loss, .. } = self.cutting.first_layers(count, &self.target)?;
-        self.propose(plan, loss)
+        let row = self.cutting.first_layers(count, &self.target)?;
+        Ok(self.is_new(&row.plan).then_some(row))
     }
 }
 
@@ -156,7 +154,7 @@ impl Propose for ByProfile<'_> {
         let latency = |choice: &Choice| choice.saves[0];
         let costs = |choice: &Choice| choice.saves[1..].iter().sum::<f64>();
         let (quickest, smallest) = (self.all_by(latency)?, self.all_by(costs)?);
-        if quickest.plan.removed == smallest.plan.removed && quickest.plan.channels == smallest.plan.channels {
+        if quickest.plan.removes_the_same(&smallest.plan) {
             return Ok(vec![smallest]);
         }
         let timed = self.budgets.latency.is_some();
@@ -171,10 +169,8 @@ impl Propose for ByProfile<'_> {
             for _ in 0..MOST_STEPS {
                 let needs = [0, 1, 2].map(|at| asked[at] * self.factors[at]);
                 let Some((plan, loss)) = self.solve(needs)? else { break };
-                if loss < best
-                    && let Some(found) = self.propose(plan, loss)?
-                {
-                    return Ok(Some(found));
+                if loss < best && self.is_new(&plan) {
+                    return self.cutting.proposal(plan, loss).map(Some);
                 }
                 if best.is_finite() {
                     break;
@@ -187,12 +183,7 @@ impl Propose for ByProfile<'_> {
             self.challenger = challenger.as_ref().map(|_| trials.len()).or(self.challenger);
             return Ok(challenger);
         }
-        for Proposal { plan, loss, .. } in self.widest()? {
-            if let Some(found) = self.propose(plan, loss)? {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
+        Ok(self.widest()?.into_iter().find(|widest| self.is_new(&widest.plan)))
     }
 
     fn rungs(&self) -> usize {

@@ -58,11 +58,7 @@ impl GreedyFilters<'_> {
         let loss = |planned: &plan::PlannedChannels| {
             let Some(group) = channels.named(&planned.group) else { return 0.0 };
             let gone = group.channels.iter().filter(|channel| planned.removed.contains(&channel.index));
-            let filters = gone.map(|channel| {
-                let filters: usize = channel.filters.iter().map(Vec::len).sum();
-                scores.of_channel(group, channel).max(0.0) * filters as f64
-            });
-            filters.sum::<f64>()
+            gone.map(|channel| self.filters.of_channel(group, channel)).sum::<f64>()
         };
         let loss = plan.channels.iter().map(loss).sum();
         self.cutting.proposal(plan, loss)

@@ -319,7 +319,7 @@ fn least_costly(
         let last = trials.last().ok_or(SearchError::Nothing)?;
         return Err(out_of_reach(cutting, budgets, last));
     };
-    let (cut, limit) = (described(&trial.plan), budgets.max_drop.unwrap_or(f64::INFINITY));
+    let (cut, limit) = (trial.plan.what_goes(), budgets.max_drop.unwrap_or(f64::INFINITY));
     Err(SearchError::TooCostly { cut, drop: trial.drop.unwrap_or(0.0), limit })
 }
 
@@ -348,6 +348,15 @@ fn largest_within(
     step: &mut dyn FnMut(Outcome<'_>),
 ) -> Result<Found, SearchError> {
     let limit = budgets.max_drop.unwrap_or(f64::INFINITY);
+    let mut judged = |proposal: Proposal, ports: &mut Ports<'_>| {
+        let mut trial = attempt(cutting, budgets, proposal, ports, false)?;
+        if let Some(held_out) = ports.held_out.as_deref_mut() {
+            let drop = held_out.drop(&trial.plan).map_err(SearchError::HeldOut)?;
+            (trial.drop, trial.met) = (Some(drop), drop <= limit);
+        }
+        step(Outcome::Tried(&trial));
+        Ok::<Trial, SearchError>(trial)
+    };
     let mut trials: Vec<Trial> = Vec::new();
     // What is known to be within the limit, and what is not.
     let (mut within, mut beyond) = (0, propose.rungs() + 1);
@@ -358,20 +367,14 @@ fn largest_within(
             (beyond, doubling) = (number, false);
             continue;
         };
-        let known = trials
-            .iter()
-            .find(|trial| trial.plan.removed == proposal.plan.removed && trial.plan.channels == proposal.plan.channels);
+        let known = trials.iter().find(|trial| trial.plan.removes_the_same(&proposal.plan)).map(|known| known.met);
         let met = match known {
-            Some(known) => known.met,
+            Some(met) => met,
             None => {
-                let mut trial = attempt(cutting, budgets, proposal, ports, false)?;
-                if let Some(held_out) = ports.held_out.as_deref_mut() {
-                    let drop = held_out.drop(&trial.plan).map_err(SearchError::HeldOut)?;
-                    (trial.drop, trial.met) = (Some(drop), drop <= limit);
-                }
-                step(Outcome::Tried(&trial));
+                let trial = judged(proposal, ports)?;
+                let met = trial.met;
                 trials.push(trial);
-                trials.last().is_some_and(|trial| trial.met)
+                met
             }
         };
         if met { within = number } else { (beyond, doubling) = (number, false) }
@@ -379,13 +382,7 @@ fn largest_within(
     if trials.is_empty() {
         // No part saves anything that the rungs could be told by.
         for proposal in propose.widest()? {
-            let mut trial = attempt(cutting, budgets, proposal, ports, false)?;
-            if let Some(held_out) = ports.held_out.as_deref_mut() {
-                let drop = held_out.drop(&trial.plan).map_err(SearchError::HeldOut)?;
-                (trial.drop, trial.met) = (Some(drop), drop <= limit);
-            }
-            step(Outcome::Tried(&trial));
-            trials.push(trial);
+            trials.push(judged(proposal, ports)?);
         }
     }
     let largest = trials.iter().filter(|trial| trial.met).max_by(|a, b| a.loss.total_cmp(&b.loss));
@@ -394,7 +391,7 @@ fn largest_within(
     }
     let drop = |trial: &Trial| trial.drop.unwrap_or(0.0);
     let least = trials.iter().min_by(|a, b| drop(a).total_cmp(&drop(b))).ok_or(SearchError::Nothing)?;
-    Err(SearchError::TooCostly { cut: described(&least.plan), drop: drop(least), limit })
+    Err(SearchError::TooCostly { cut: least.plan.what_goes(), drop: drop(least), limit })
 }
 
 /// Cuts and measures. What does not keep to the other limits is only timed where `always` says so.
@@ -440,7 +437,7 @@ impl Trial {
 
 fn out_of_reach(cutting: &Cutting<'_>, budgets: &Budgets, trial: &Trial) -> SearchError {
     let all = trial.plan.channels.is_empty() && trial.plan.removed.len() == cutting.layers.len();
-    let cut = if all { cutting.all_layers() } else { described(&trial.plan) };
+    let cut = if all { cutting.all_layers() } else { trial.plan.what_goes() };
     let [macs, parameters] = shares_left(trial.plan.before, trial.plan.after);
     let latency = match (&trial.latency, trial.predicted_percent) {
         (Some(found), _) => {
@@ -470,17 +467,4 @@ fn out_of_reach(cutting: &Cutting<'_>, budgets: &Budgets, trial: &Trial) -> Sear
         layers: !cutting.layers.is_empty(),
         latency: budgets.latency.is_some() && budgets.cost_met(trial.plan.before, trial.plan.after),
     }
-}
-
-/// `6 layers and 120 channels gone`.
-fn described(plan: &Plan) -> String {
-    let channels: usize = plan.channels.iter().map(|planned| planned.removed.len()).sum();
-    let count = |number: usize, what: &str| match number {
-        0 => None,
-        1 => Some(format!("1 {what}")),
-        more => Some(format!("{more} {what}s")),
-    };
-    let gone: Vec<String> =
-        [count(plan.removed.len(), "layer"), count(channels, "channel")].into_iter().flatten().collect();
-    if gone.is_empty() { "nothing gone".to_owned() } else { format!("{} gone", gone.join(" and ")) }
 }
