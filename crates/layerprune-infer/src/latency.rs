@@ -154,7 +154,7 @@ pub fn measure_with(
 
 impl Measurement {
     /// Adds the rounds of a `later` measurement of the same models, loaded anew. Where the memory of a loaded model lies
-    /// makes a difference of up to a percent, which no number of rounds with the same sessions shows.
+    /// makes a small difference, which no number of rounds with the same sessions shows.
     pub fn extend(&mut self, later: Self) {
         self.samples_ms.iter_mut().zip(later.samples_ms).for_each(|(samples, more)| samples.extend(more));
         self.calls_per_sample = self.calls_per_sample.max(later.calls_per_sample);
