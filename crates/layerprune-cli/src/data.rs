@@ -127,7 +127,15 @@ impl Data {
     /// Options of training batches: shuffled and augmented by the seed and the epoch.
     pub(crate) fn training(&self, batch_size: usize, augment: Augment) -> BatchOptions {
         let preprocess = self.preprocess.clone();
-        BatchOptions { batch_size, preprocess, augment, shuffle: true, seed: self.seed, epoch: 0, drop_last: true }
+        BatchOptions {
+            batch_size,
+            preprocess,
+            augment,
+            shuffle: true,
+            seed: self.seed,
+            drop_last: true,
+            ..BatchOptions::default()
+        }
     }
 
     /// Up to `samples` images of `set`, drawn at random without a look at their labels.

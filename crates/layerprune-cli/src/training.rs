@@ -25,8 +25,8 @@ struct Epochs {
 }
 
 impl Batches for Epochs {
-    fn epoch(&self, epoch: usize) -> Box<dyn Iterator<Item = Result<Batch, DataError>> + '_> {
-        let options = BatchOptions { epoch: epoch as u64, ..self.options.clone() };
+    fn epoch(&self, epoch: usize, first: usize) -> Box<dyn Iterator<Item = Result<Batch, DataError>> + '_> {
+        let options = BatchOptions { epoch: epoch as u64, first_batch: first, ..self.options.clone() };
         match self.set.batches(&options) {
             Ok(batches) => Box::new(batches.map(|batch| batch.map_err(Into::into))),
             Err(error) => Box::new(std::iter::once(Err(error.into()))),

@@ -47,6 +47,8 @@ pub struct BatchOptions {
     pub epoch: u64,
     /// Leaves out a last batch with fewer images.
     pub drop_last: bool,
+    /// Begins with this batch, counted from 0; those before it are not made.
+    pub first_batch: usize,
 }
 
 impl Default for BatchOptions {
@@ -59,6 +61,7 @@ impl Default for BatchOptions {
             seed: 0,
             epoch: 0,
             drop_last: false,
+            first_batch: 0,
         }
     }
 }
@@ -80,6 +83,7 @@ impl Dataset {
                 return Err(DataError::NoFullBatch { len: self.len(), batch_size: options.batch_size });
             }
         }
+        order.drain(..(options.first_batch.saturating_mul(options.batch_size)).min(order.len()));
         let remaining = order.len().div_ceil(options.batch_size);
         let (sender, receiver) = sync_channel(AHEAD);
         let worker = thread::Builder::new()
@@ -208,7 +212,7 @@ impl BatchMaker {
             }
         }
         let labels = indices.iter().map(|&index| self.data.label(index)).collect();
-        Ok(Batch { images, labels, shape: [indices.len(), channels, height, width] })
+        Ok(Batch::new(images, [indices.len(), channels, height, width], labels))
     }
 
     fn stored<'a, T>(&self, pixels: &'a [T], index: usize) -> &'a [T] {
@@ -293,10 +297,14 @@ mod tests {
     #[test]
     fn the_last_batch_is_smaller_or_dropped() {
         let options = BatchOptions { batch_size: 3, preprocess: raw(), ..BatchOptions::default() };
-        let sizes = |options| collect(&points(7), options).iter().map(|batch| batch.shape[0]).collect::<Vec<_>>();
+        let sizes = |options: &BatchOptions| {
+            collect(&points(7), options).iter().map(|batch| batch.shape[0]).collect::<Vec<_>>()
+        };
         assert_eq!(sizes(&options), [3, 3, 1]);
         assert_eq!(sizes(&BatchOptions { drop_last: true, ..options.clone() }), [3, 3]);
         assert_eq!(images(&points(7), &options), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert_eq!(images(&points(7), &BatchOptions { first_batch: 2, ..options.clone() }), [6.0]);
+        assert_eq!(sizes(&BatchOptions { first_batch: 3, ..options.clone() }), [0_usize; 0]);
         let mut batches = points(7).batches(&options).unwrap();
         assert_eq!(batches.remaining(), 3);
         batches.next();

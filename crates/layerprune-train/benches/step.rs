@@ -30,6 +30,7 @@ fn main() {
         images: (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0)).collect(),
         shape,
         labels: (0..images).map(|image| image % 10).collect(),
+        targets: None,
     };
     let settings = Settings::default();
     let mut contestants: Vec<(&str, Stepper, Vec<f64>)> = [("own", false), ("burn", true)]

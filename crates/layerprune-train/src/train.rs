@@ -11,9 +11,9 @@ use crate::settings::Settings;
 
 /// Training data: an iterator of batches for each epoch.
 pub trait Batches {
-    /// The batches of epoch `epoch`, counted from 0. Called again with one epoch, it gives the same batches: a resumed
-    /// run relies on it.
-    fn epoch(&self, epoch: usize) -> Box<dyn Iterator<Item = Result<Batch, DataError>> + '_>;
+    /// The batches of epoch `epoch` from batch `first` on, both counted from 0. Called again with one epoch, it gives the
+    /// same batches: a resumed run relies on it.
+    fn epoch(&self, epoch: usize, first: usize) -> Box<dyn Iterator<Item = Result<Batch, DataError>> + '_>;
 
     /// How many batches an epoch has.
     fn batches_per_epoch(&self) -> usize;
@@ -176,7 +176,7 @@ fn run_epoch(
     let (mut images, mut correct, mut loss_sum) = (0, 0, 0.0);
     let mut rate = settings.learning_rate;
     let mut last = 0;
-    for (step, batch) in data.epoch(epoch).enumerate() {
+    for (step, batch) in data.epoch(epoch, 0).enumerate() {
         let batch = batch.map_err(TrainError::Data)?;
         rate = settings.learning_rate_at(epoch, step, steps);
         let loss = session.step(&batch, settings, rate, (epoch, step))?;

@@ -11,6 +11,7 @@ fn batches(labels: [usize; 2]) -> Vec<Result<Batch, Infallible>> {
         images: IMAGES[4 * image..][..4].to_vec(),
         shape: [1, 1, 2, 2],
         labels: vec![labels[image]],
+        targets: None,
     };
     vec![Ok(batch(0)), Ok(batch(1))]
 }
@@ -99,7 +100,7 @@ fn batches_without_images_or_labels_are_refused() {
     let session = load(&classifier(-2.0));
     assert!(matches!(evaluate::<Infallible>(&session, [], go_on), Err(InferError::NoImages)));
     assert!(matches!(features::<Infallible>(&session, [], |_, _| Ok(()), go_on), Err(InferError::NoImages)));
-    let unlabelled = Batch { images: IMAGES.to_vec(), shape: [2, 1, 2, 2], labels: vec![0] };
+    let unlabelled = Batch::new(IMAGES.to_vec(), [2, 1, 2, 2], vec![0]);
     let refused = evaluate::<Infallible>(&session, [Ok(unlabelled)], go_on);
     assert!(matches!(refused, Err(InferError::LabelCount { images: 2, labels: 1 })));
 }

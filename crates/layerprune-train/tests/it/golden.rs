@@ -42,8 +42,12 @@ struct Steps {
 struct Fixed(Vec<Batch>);
 
 impl Batches for Fixed {
-    fn epoch(&self, _: usize) -> Box<dyn Iterator<Item = Result<Batch, Box<dyn Error + Send + Sync>>> + '_> {
-        Box::new(self.0.iter().cloned().map(Ok))
+    fn epoch(
+        &self,
+        _: usize,
+        first: usize,
+    ) -> Box<dyn Iterator<Item = Result<Batch, Box<dyn Error + Send + Sync>>> + '_> {
+        Box::new(self.0.iter().skip(first).cloned().map(Ok))
     }
 
     fn batches_per_epoch(&self) -> usize {
@@ -54,8 +58,7 @@ impl Batches for Fixed {
 fn load() -> (Model, Golden, Vec<Batch>) {
     let model = Model::read(golden("train_net.onnx")).unwrap();
     let golden: Golden = serde_json::from_slice(&fs::read(golden("train_net.json")).unwrap()).unwrap();
-    let batch =
-        |batch: &GoldenBatch| Batch { images: batch.images.clone(), shape: batch.dims, labels: batch.labels.clone() };
+    let batch = |batch: &GoldenBatch| Batch::new(batch.images.clone(), batch.dims, batch.labels.clone());
     let batches = golden.batches.iter().map(batch).collect();
     (model, golden, batches)
 }

@@ -151,13 +151,17 @@ impl Noise {
         let shape = [self.images, 1, 4, 4];
         let images = (0..self.images * 16).map(|_| rng.random_range(-1.0..1.0)).collect();
         let labels = (0..self.images).map(|_| rng.random_range(0..self.classes)).collect();
-        Batch { images, shape, labels }
+        Batch::new(images, shape, labels)
     }
 }
 
 impl Batches for Noise {
-    fn epoch(&self, epoch: usize) -> Box<dyn Iterator<Item = Result<Batch, Box<dyn Error + Send + Sync>>> + '_> {
-        Box::new((0..self.batches).map(move |batch| Ok(self.batch((epoch * 100 + batch) as u64))))
+    fn epoch(
+        &self,
+        epoch: usize,
+        first: usize,
+    ) -> Box<dyn Iterator<Item = Result<Batch, Box<dyn Error + Send + Sync>>> + '_> {
+        Box::new((first..self.batches).map(move |batch| Ok(self.batch((epoch * 100 + batch) as u64))))
     }
 
     fn batches_per_epoch(&self) -> usize {

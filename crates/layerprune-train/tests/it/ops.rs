@@ -10,7 +10,7 @@ use crate::models::{around, float, floats, int, integers, ints, node};
 /// The scores of one image with pixels -4 to 11.
 fn run(model: &Model) -> Vec<f32> {
     let images = (0..16).map(|i| (i - 4) as f32).collect();
-    scores(model, &Batch { images, shape: [1, 1, 4, 4], labels: vec![0] }).unwrap()
+    scores(model, &Batch::new(images, [1, 1, 4, 4], vec![0])).unwrap()
 }
 
 /// The node's output for input x, flattened.
@@ -237,6 +237,6 @@ fn a_fixed_number_of_images_gives_way() {
         weights: vec![integers("to", &[1, -1])],
     }
     .model();
-    let batch = Batch { images: vec![1.0; 48], shape: [3, 1, 4, 4], labels: vec![0; 3] };
+    let batch = Batch::new(vec![1.0; 48], [3, 1, 4, 4], vec![0; 3]);
     assert_eq!(scores(&model, &batch).unwrap().len(), 48);
 }

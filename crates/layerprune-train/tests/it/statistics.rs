@@ -31,7 +31,7 @@ fn recalibrating_averages_mean_and_unbiased_variance_over_batches() {
     // One pixel 16: mean 1, squared deviations 225 + 15, 240 / 15 = 16.
     let mut second = vec![0.0; 15];
     second.push(16.0);
-    let batch = |images| Ok(Batch { images, shape: [1, 1, 4, 4], labels: vec![0] });
+    let batch = |images| Ok(Batch::new(images, [1, 1, 4, 4], vec![0]));
     let tuned = recalibrate(&model, &mut [batch(first), batch(second)].into_iter()).unwrap();
     assert!((weight(&tuned, "mean")[0] - 1.5).abs() < 1e-6);
     assert!((weight(&tuned, "variance")[0] - (16.0 / 15.0 + 16.0) / 2.0).abs() < 1e-5);
@@ -127,8 +127,9 @@ fn training_lowers_the_loss_and_evaluation_counts() {
         fn epoch(
             &self,
             _: usize,
+            first: usize,
         ) -> Box<dyn Iterator<Item = Result<Batch, Box<dyn std::error::Error + Send + Sync>>> + '_> {
-            Box::new((0..10).map(|_| Ok(self.0.clone())))
+            Box::new((first..10).map(|_| Ok(self.0.clone())))
         }
 
         fn batches_per_epoch(&self) -> usize {

@@ -45,6 +45,7 @@ fn batches(count: usize, [channels, height, width]: [usize; 3]) -> Vec<Batch> {
                 images: numbers.clone().flat_map(|number| image(number, &mut random)).collect(),
                 shape: [BATCH, channels, height, width],
                 labels: numbers.map(|number| number % 3).collect(),
+                targets: None,
             }
         })
         .collect()
