@@ -10,7 +10,10 @@ use layerprune::batch::Batch;
 use layerprune::onnx::Model;
 use layerprune::record::{Accuracy, EpochRow};
 use layerprune_data::{Augment, BatchOptions, Dataset};
-use layerprune_train::{Batches, Checkpoint, CheckpointError, DataError, Event, Schedule, Settings, TrainError};
+use layerprune_train::{
+    Answers, Batches, Checkpoint, CheckpointError, DataError, Event, Loss, Optimizer, Schedule, Settings, Sgd,
+    TrainError,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::args::{Global, SettingArgs};
@@ -47,8 +50,7 @@ pub(crate) fn settings(args: &SettingArgs, learning_rate: f64, seed: u64) -> Res
         epochs: args.epochs,
         batch_size: args.batch_size,
         learning_rate: args.learning_rate.unwrap_or(learning_rate),
-        momentum: args.momentum,
-        nesterov: args.nesterov,
+        optimizer: Optimizer::Sgd(Sgd { momentum: args.momentum, nesterov: args.nesterov }),
         weight_decay: args.weight_decay,
         schedule: schedule(&args.schedule)?,
         warm_up_epochs: args.warm_up,
@@ -152,7 +154,7 @@ impl Run<'_> {
                         stage: self.stage.to_owned(),
                         epoch: done.summary.epoch + 1,
                         loss: done.summary.loss,
-                        train_top1: Some(done.summary.top1),
+                        train_top1: done.summary.answers.map(Answers::percent),
                         held_out_top1: held_out,
                         learning_rate: Some(rate),
                         seconds: Some(seconds),
@@ -335,9 +337,10 @@ pub(crate) fn accuracy(model: &Model, data: &Data, set: &Dataset, global: &Globa
         bar.inc(batch.labels.len() as u64);
         if interrupt::asked() { Err("interrupted".into()) } else { Ok(batch) }
     });
-    let found = layerprune_train::evaluate(model, &mut batches)?;
+    let found = layerprune_train::evaluate(model, &Loss::default(), &mut batches)?;
     bar.finish_and_clear();
     let images = found.images as u64;
-    let top5 = (set.classes().len() > 5).then_some(found.top5 as u64);
-    Ok(Accuracy::from_counts(images, found.top1 as u64, top5, Some(found.loss_sum / images as f64)))
+    let top5 = found.top5.filter(|_| set.classes().len() > 5).map(|top5| top5 as u64);
+    let top1 = found.answers.map_or(0, |answers| answers.right as u64);
+    Ok(Accuracy::from_counts(images, top1, top5, Some(found.loss())))
 }

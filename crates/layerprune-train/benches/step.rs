@@ -33,15 +33,15 @@ fn main() {
         targets: None,
     };
     let settings = Settings::default();
-    let mut contestants: Vec<(&str, Stepper, Vec<f64>)> = [("own", false), ("burn", true)]
+    let mut contestants: Vec<(&str, Stepper<'_>, Vec<f64>)> = [("own", false), ("burn", true)]
         .into_iter()
         .filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name))
-        .map(|(name, reference)| (name, Stepper::new(&model, reference).unwrap(), Vec::new()))
+        .map(|(name, reference)| (name, Stepper::new(&model, &settings, reference).unwrap(), Vec::new()))
         .collect();
     for round in 0..rounds + 1 {
         for (name, stepper, times) in &mut contestants {
             let start = Instant::now();
-            let loss = stepper.step(&batch, &settings).unwrap();
+            let loss = stepper.step(&batch).unwrap();
             let time_ms = start.elapsed().as_secs_f64() * 1e3;
             if round == 0 {
                 println!("{name}: first loss {loss:.6}");

@@ -2,15 +2,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use layerprune::files;
-use layerprune::onnx::{Model, ModelDigest};
+use layerprune::onnx::ModelDigest;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::session::Session;
 use crate::settings::Settings;
-use crate::weights::Role;
+use crate::trainer::{Progress, Trainer};
 
 const MAGIC: &[u8; 16] = b"layerprune-train";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Why a checkpoint could not be saved, loaded or used.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +57,11 @@ pub enum CheckpointError {
         path: PathBuf,
     },
     /// A format of another program version.
-    #[error("checkpoint `{}` has format version {found}, this program reads {VERSION}", path.display())]
+    #[error(
+        "checkpoint `{}` has format version {found}, this program reads {VERSION}: go on with the program that wrote it, or \
+         begin anew",
+        path.display()
+    )]
     Version {
         /// The file.
         path: PathBuf,
@@ -82,14 +86,24 @@ pub enum CheckpointError {
         /// This run's.
         expected: String,
     },
+    /// Made with other data.
+    #[error("it was made with data of {found} batches an epoch, this has {expected}")]
+    OtherData {
+        /// The checkpoint's batches of an epoch.
+        found: usize,
+        /// This run's.
+        expected: usize,
+    },
     /// Holds other weights than the model, though its digest agrees.
     #[error("its weights are not those of the model")]
     OtherWeights,
 }
 
-/// A training run between two epochs: weights, statistics, momentum and the epoch to go on with.
+/// A training run between two steps: weights, statistics, what the optimiser keeps, averages, and how far it came.
 ///
-/// The file is 16 bytes of name, a format version, a JSON header, the numbers as little-endian `f32` and a check sum.
+/// The file is 16 bytes of name, a format version, the length of a JSON header, the header, the numbers as little-endian
+/// `f32` and a check sum. The header lists the tensors that the numbers are, in sections: `weights`, one for each moment of the
+/// optimiser, `averages`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
     header: Header,
@@ -97,21 +111,50 @@ pub struct Checkpoint {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct Header {
-    /// Epochs done.
-    epochs: usize,
     model: ModelDigest,
     settings: Settings,
-    /// Name, sizes, and whether momentum follows behind the numbers.
-    weights: Vec<(String, Vec<usize>, bool)>,
+    batches_per_epoch: usize,
+    progress: Progress,
+    note: String,
+    sections: Vec<Listed>,
+}
+
+/// A section in the header: name and sizes of each tensor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Listed {
+    name: String,
+    tensors: Vec<(String, Vec<usize>)>,
+}
+
+/// Tensors that are kept for one purpose.
+pub(crate) struct Section<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) tensors: Vec<Kept<'a>>,
+}
+
+/// A tensor that is kept.
+pub(crate) struct Kept<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) dims: &'a [usize],
+    pub(crate) data: &'a [f32],
+}
+
+impl Listed {
+    fn of(section: &Section<'_>) -> Self {
+        let tensors = section.tensors.iter().map(|kept| (kept.name.to_owned(), kept.dims.to_vec()));
+        Self { name: section.name.to_owned(), tensors: tensors.collect() }
+    }
 }
 
 impl Header {
+    /// How many numbers stand behind the header; `None` where they are too many.
     fn numbers(&self) -> Option<usize> {
-        self.weights.iter().try_fold(0_usize, |sum, (_, dims, moves)| {
-            let len = dims.iter().try_fold(1_usize, |len, &size| len.checked_mul(size))?;
-            sum.checked_add(len.checked_mul(1 + usize::from(*moves))?)
+        let mut tensors = self.sections.iter().flat_map(|section| &section.tensors);
+        tensors.try_fold(0_usize, |sum, (_, dims)| {
+            sum.checked_add(dims.iter().try_fold(1_usize, |len, &size| len.checked_mul(size))?)
         })
     }
 }
@@ -120,7 +163,13 @@ impl Checkpoint {
     /// Epochs that were done.
     #[must_use]
     pub fn epochs_done(&self) -> usize {
-        self.header.epochs
+        self.header.progress.epoch
+    }
+
+    /// Steps that were done in the epoch behind these.
+    #[must_use]
+    pub fn steps_done(&self) -> usize {
+        self.header.progress.step
     }
 
     /// The settings of the run.
@@ -129,53 +178,59 @@ impl Checkpoint {
         &self.header.settings
     }
 
-    pub(crate) fn take(session: &Session, model: &Model, settings: &Settings, epochs: usize) -> Self {
-        let mut data = Vec::new();
-        let mut weights = Vec::new();
-        for (place, velocity) in places(session) {
-            let weight = &session.weights.0[place];
-            weights.push((weight.name.clone(), weight.dims.clone(), velocity.is_some()));
-            data.extend_from_slice(session.weights.floats(place));
-            data.extend(velocity.into_iter().flat_map(|index| &session.velocity[index]));
+    /// With a text that the caller finds again, in place of the one that it had; it is empty at first.
+    #[must_use]
+    pub fn with_note(mut self, note: String) -> Self {
+        self.header.note = note;
+        self
+    }
+
+    /// The caller's text.
+    #[must_use]
+    pub fn note(&self) -> &str {
+        &self.header.note
+    }
+
+    pub(crate) fn take(trainer: &Trainer<'_>) -> Self {
+        let sections = trainer.sections();
+        let header = Header {
+            model: trainer.model.digest(),
+            settings: trainer.settings.clone(),
+            batches_per_epoch: trainer.batches_per_epoch,
+            progress: trainer.progress,
+            note: String::new(),
+            sections: sections.iter().map(Listed::of).collect(),
+        };
+        let mut data = Vec::with_capacity(header.numbers().unwrap_or_default());
+        for kept in sections.iter().flat_map(|section| &section.tensors) {
+            data.extend_from_slice(kept.data);
         }
-        let header = Header { epochs, model: model.digest(), settings: settings.clone(), weights };
         Self { header, data }
     }
 
-    /// Puts the numbers back; gives the epoch to go on with.
-    pub(crate) fn restore(
-        &self,
-        session: &mut Session,
-        model: &Model,
-        settings: &Settings,
-    ) -> Result<usize, CheckpointError> {
-        let expected = model.digest();
+    /// Puts `trainer` where the checkpoint was taken.
+    pub(crate) fn restore(&self, trainer: &mut Trainer<'_>) -> Result<(), CheckpointError> {
+        let expected = trainer.model.digest();
         if self.header.model != expected {
             return Err(CheckpointError::OtherModel { found: self.header.model.clone(), expected });
         }
-        same_settings(&self.header.settings, settings)?;
-        let places = places(session);
-        let equal = places.len() == self.header.weights.len()
-            && self.header.weights.iter().zip(&places).all(|((name, dims, moves), (place, velocity))| {
-                let weight = &session.weights.0[*place];
-                *name == weight.name && *dims == weight.dims && *moves == velocity.is_some()
-            });
-        if !equal || self.header.numbers() != Some(self.data.len()) {
+        same_settings(&self.header.settings, trainer.settings)?;
+        let (found, expected) = (self.header.batches_per_epoch, trainer.batches_per_epoch);
+        if found != expected {
+            return Err(CheckpointError::OtherData { found, expected });
+        }
+        let sections: Vec<Listed> = trainer.sections().iter().map(Listed::of).collect();
+        if self.header.sections != sections || self.header.numbers() != Some(self.data.len()) {
             return Err(CheckpointError::OtherWeights);
         }
         let mut rest = &self.data[..];
-        let mut fill = |to: &mut [f32]| {
-            let (numbers, behind) = rest.split_at(to.len());
-            to.copy_from_slice(numbers);
+        for numbers in trainer.numbers_mut() {
+            let (own, behind) = rest.split_at(numbers.len());
+            numbers.copy_from_slice(own);
             rest = behind;
-        };
-        for (place, velocity) in places {
-            fill(session.weights.floats_mut(place));
-            if let Some(index) = velocity {
-                fill(&mut session.velocity[index]);
-            }
         }
-        Ok(self.header.epochs)
+        trainer.progress = self.header.progress;
+        Ok(())
     }
 
     /// Writes the checkpoint to `path`, which it replaces only when complete.
@@ -239,26 +294,32 @@ impl Checkpoint {
     }
 }
 
-/// Trained weights and statistics, with the index of their momentum.
-fn places(session: &Session) -> Vec<(usize, Option<usize>)> {
-    let weights = session.weights.0.iter().enumerate();
-    let kept = weights.filter(|(_, weight)| weight.role != Role::Fixed);
-    kept.map(|(place, _)| (place, session.trained.iter().position(|&trained| trained == place))).collect()
-}
-
 fn same_settings(found: &Settings, expected: &Settings) -> Result<(), CheckpointError> {
     if found == expected {
         return Ok(());
     }
     let json = |settings: &Settings| serde_json::to_value(settings).unwrap_or_default();
-    let (there, here) = (json(found), json(expected));
-    let fields = here.as_object().into_iter().flatten();
-    let differing = fields.map(|(name, here)| (name, &there[name], here)).find(|(_, there, here)| there != here);
-    let (setting, found, expected) = match differing {
-        Some((name, there, here)) => (name.clone(), there.to_string(), here.to_string()),
-        None => ("settings".to_owned(), format!("{found:?}"), format!("{expected:?}")),
-    };
+    let (setting, found, expected) = difference("", &json(found), &json(expected))
+        .unwrap_or_else(|| ("settings".to_owned(), format!("{found:?}"), format!("{expected:?}")));
     Err(CheckpointError::OtherSettings { setting, found, expected })
+}
+
+/// The path of the first value that differs, with both values; choices of another kind differ as a whole.
+fn difference(path: &str, there: &Value, here: &Value) -> Option<(String, String, String)> {
+    if there == here {
+        return None;
+    }
+    if let (Value::Object(ours), Value::Object(theirs)) = (here, there)
+        && ours.get("kind") == theirs.get("kind")
+    {
+        let dot = if path.is_empty() { "" } else { "." };
+        let below = |name: &String| {
+            let value = |object: &serde_json::Map<String, Value>| object.get(name).cloned().unwrap_or_default();
+            difference(&format!("{path}{dot}{name}"), &value(theirs), &value(ours))
+        };
+        return ours.keys().chain(theirs.keys()).find_map(below);
+    }
+    Some((path.to_owned(), there.to_string(), here.to_string()))
 }
 
 fn word<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {

@@ -74,6 +74,35 @@ pub enum TrainError {
         /// Scores per image.
         classes: usize,
     },
+    /// A loss that needs targets, of a batch without them.
+    #[error(
+        "the loss `{loss}` needs targets, {outputs} numbers for each image, and the data has labels alone: \
+         give data with targets, or train with `cross-entropy`"
+    )]
+    NoTargets {
+        /// The loss.
+        loss: &'static str,
+        /// Numbers for each image.
+        outputs: usize,
+    },
+    /// Targets that are not those of the model's outputs.
+    #[error("the data has {found} targets for each image, the model has {outputs} outputs")]
+    TargetWidth {
+        /// Targets of an image.
+        found: usize,
+        /// Outputs of the model.
+        outputs: usize,
+    },
+    /// A batch with too many or too few targets.
+    #[error("a batch of {images} images has {values} targets, {width} for each image are needed")]
+    TargetLength {
+        /// Targets found.
+        values: usize,
+        /// Targets of an image.
+        width: usize,
+        /// Images of the batch.
+        images: usize,
+    },
     /// A node met values it cannot compute with.
     #[error("node `{node}` ({op_type}): {reason}")]
     Node {

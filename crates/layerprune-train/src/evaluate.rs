@@ -3,42 +3,57 @@ use layerprune::onnx::Model;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{DataError, TrainError};
-use crate::loss::cross_entropy;
+use crate::loss::{Answers, Loss};
 use crate::lower::Mode;
 use crate::session::Session;
 
-/// How well a model classifies some images.
+/// How well a model does on some images.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Evaluation {
     /// Images seen.
     pub images: usize,
-    /// Images whose label has the highest score.
-    pub top1: usize,
-    /// Images whose label is among the five highest scores.
-    pub top5: usize,
-    /// The sum of their cross-entropies.
+    /// The sum of their losses.
     pub loss_sum: f64,
+    /// Right answers, where answers can be right: images with [`Loss::CrossEntropy`], labels with
+    /// [`Loss::BinaryCrossEntropy`].
+    pub answers: Option<Answers>,
+    /// Images whose label is among the five highest scores, where there are classes.
+    pub top5: Option<usize>,
 }
 
-/// Classifies images with stored batch-norm statistics and without dropout.
+impl Evaluation {
+    /// The mean loss.
+    #[must_use]
+    pub fn loss(&self) -> f64 {
+        self.loss_sum / self.images as f64
+    }
+}
+
+/// Judges a model by `loss`, with stored batch-norm statistics and without dropout.
 ///
 /// # Errors
-/// Data that fails or does not fit, and whatever of the model cannot be run.
+/// Settings of the loss out of range, data that fails or does not fit, and whatever of the model cannot be run.
 pub fn evaluate(
     model: &Model,
+    loss: &Loss,
     batches: &mut dyn Iterator<Item = Result<Batch, DataError>>,
 ) -> Result<Evaluation, TrainError> {
-    let session = Session::new(model)?;
+    loss.check()?;
+    let session = Session::new(model, loss)?;
     let mut evaluation = Evaluation::default();
     for batch in batches {
         let batch = batch.map_err(TrainError::Data)?;
-        let (scores, _) = session.scores(&batch, Mode::Evaluate)?;
-        let loss = cross_entropy(&scores, &batch.labels);
+        let (outputs, width, _) = session.outputs(&batch, Mode::Evaluate)?;
+        let judgement = loss.judge(&outputs, width, &batch)?;
         evaluation.images += batch.labels.len();
-        evaluation.top1 += loss.top1;
-        evaluation.top5 += loss.top5;
-        evaluation.loss_sum += loss.sum;
+        evaluation.loss_sum += judgement.sum;
+        if let Some(answers) = judgement.answers {
+            evaluation.answers.get_or_insert_default().add(answers);
+        }
+        if let Some(top5) = judgement.top5 {
+            *evaluation.top5.get_or_insert_default() += top5;
+        }
     }
     if evaluation.images == 0 {
         return Err(TrainError::NoBatches);
@@ -46,10 +61,10 @@ pub fn evaluate(
     Ok(evaluation)
 }
 
-/// The class scores of one batch, row by row; those before a final `Softmax`.
+/// The outputs for one batch, row by row; those before a final `Softmax`.
 ///
 /// # Errors
 /// As [`evaluate`].
 pub fn scores(model: &Model, batch: &Batch) -> Result<Vec<f32>, TrainError> {
-    Ok(Session::new(model)?.scores(batch, Mode::Evaluate)?.0)
+    Ok(Session::new(model, &Loss::default())?.outputs(batch, Mode::Evaluate)?.0)
 }

@@ -11,6 +11,7 @@ use layerprune::onnx::Model;
 use layerprune::shapes::Shapes;
 
 use crate::error::{DataError, TrainError};
+use crate::loss::Loss;
 use crate::lower::Mode;
 use crate::session::{Differentiated, Session};
 
@@ -41,17 +42,18 @@ pub fn taylor(
     batches: &mut dyn Iterator<Item = Result<Batch, DataError>>,
     step: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<BTreeMap<Statistic, BTreeMap<NodeId, Folds>>, TrainError> {
+    let loss = Loss::default();
     let gated = wanted.contains(&Statistic::TaylorGate) || wanted.contains(&Statistic::TaylorOutput);
     let gates: Vec<_> = sites.iter().filter(|_| gated).map(|site| site.gate).collect();
-    let session = Session::gated(model, &gates)?;
+    let session = Session::gated(model, &loss, &gates)?;
     let sites: Vec<Seen<'_>> = sites.iter().map(|site| seen(&session, model, shapes, site)).collect();
     let mut sums = GradientSums::new(wanted);
     let mut count = 0;
     for batch in batches {
         let batch = batch.map_err(TrainError::Data)?;
         let run = session.run(&batch, Mode::Train { frozen: true })?;
-        let done = session.differentiate(&batch, run)?;
-        if !done.loss.sum.is_finite() {
+        let done = session.differentiate(&batch, &loss, run)?;
+        if !done.judgement.sum.is_finite() {
             return Err(TrainError::LossNotFinite);
         }
         for (number, seen) in sites.iter().enumerate() {

@@ -31,7 +31,7 @@ enum Start {
 pub fn initialize(model: &Model, seed: u64) -> Result<Model, TrainError> {
     model.graph.validate()?;
     let mut graph = prepared(&model.graph);
-    Program::new(&graph, &[])?;
+    Program::new(&graph, None, &[])?;
     let mut starts: BTreeMap<String, (ValueId, Start)> = BTreeMap::new();
     for (_, node) in graph.nodes() {
         let dims = |position: usize| -> Vec<usize> {

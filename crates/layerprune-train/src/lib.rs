@@ -5,14 +5,14 @@
 //!
 //! | function | does |
 //! |---|---|
-//! | [`train`] | stochastic gradient descent with momentum, from given weights or from a [`Checkpoint`] |
+//! | [`train`] | moves weights along the gradients of a [`Loss`] by an [`Optimizer`], from given weights or from a [`Checkpoint`] |
 //! | [`recalibrate`] | estimates batch-norm statistics anew |
 //! | [`taylor`] | statistics of filters that are taken of gradients |
-//! | [`evaluate`] | counts right answers and sums the loss |
+//! | [`evaluate`] | counts right answers and sums a [`Loss`] |
 //! | [`scores`] | the class scores of one batch |
 //! | [`initialize`] | fresh weights |
 //!
-//! A model has one input of N×C×H×W and one output of N×classes; a `Softmax` at its end is left to the loss.
+//! A model has one input of N×C×H×W and one output of N×K; a `Softmax` or `Sigmoid` at its end is left to the loss.
 //! [`supported_ops`] lists the operators; all nodes that cannot be trained are named in one error.
 //!
 //! # Example
@@ -37,6 +37,8 @@
 //! ```
 
 mod checkpoint;
+mod clip;
+mod ema;
 mod error;
 mod evaluate;
 mod gradients;
@@ -44,12 +46,15 @@ mod initialize;
 mod kernel;
 mod loss;
 mod lower;
+mod optimizer;
 mod prepare;
 mod program;
 mod recalibrate;
+mod schedule;
 mod session;
 mod settings;
 mod train;
+mod trainer;
 mod value;
 mod weights;
 
@@ -58,9 +63,12 @@ pub use error::{DataError, TrainError, UnsupportedNode};
 pub use evaluate::{Evaluation, evaluate, scores};
 pub use gradients::taylor;
 pub use initialize::initialize;
+pub use loss::{Answers, CrossEntropy, Loss};
 pub use lower::supported_ops;
+pub use optimizer::{AdamW, Optimizer, Sgd};
 pub use recalibrate::recalibrate;
-pub use settings::{Schedule, Settings};
+pub use schedule::{OneCycle, Schedule};
+pub use settings::Settings;
 #[doc(hidden)]
 pub use train::Stepper;
 pub use train::{Batches, EpochDone, EpochSummary, Event, Outcome, StepDone, train};

@@ -44,10 +44,11 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Makes `graph` ready, with its stored tensors; each of `gated` goes through a factor of ones while it is trained.
-    pub(crate) fn new(graph: &Graph, gated: &[ValueId]) -> Result<(Self, Weights), TrainError> {
+    /// Makes `graph` ready, with its stored tensors, without its last operator where that is `left_out`; each of `gated`
+    /// goes through a factor of ones while it is trained.
+    pub(crate) fn new(graph: &Graph, left_out: Option<&str>, gated: &[ValueId]) -> Result<(Self, Weights), TrainError> {
         graph.validate()?;
-        let mut compiler = Compiler::new(graph, gated)?;
+        let mut compiler = Compiler::new(graph, left_out, gated)?;
         let nodes: Vec<NodeId> = graph.nodes().map(|(id, _)| id).collect();
         for id in nodes {
             compiler.node(id)?;
@@ -55,7 +56,7 @@ impl Program {
         compiler.finish()
     }
 
-    /// The class scores of a batch.
+    /// What the loss reads of a batch.
     pub(crate) fn run(&self, images: Value, run: &mut Run<'_>) -> Result<Value, TrainError> {
         let mut values: Vec<Option<Value>> = (0..self.slots).map(|_| None).collect();
         values[self.input] = Some(images);
@@ -97,7 +98,7 @@ struct Compiler<'a> {
     unsupported: Vec<UnsupportedNode>,
     statistics: Vec<[usize; 2]>,
     input: ValueId,
-    /// What the loss reads: the graph output, or the input of a last Softmax.
+    /// What the loss reads: the graph output, or the input of a last operator that is left out.
     scores: ValueId,
     output: ValueId,
     /// Rectifications that the node before them does, with that node.
@@ -106,7 +107,7 @@ struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    fn new(graph: &'a Graph, gated: &[ValueId]) -> Result<Self, TrainError> {
+    fn new(graph: &'a Graph, left_out: Option<&str>, gated: &[ValueId]) -> Result<Self, TrainError> {
         let input = single_input(graph)?;
         let names: Vec<_> = graph.outputs().iter().map(|port| graph.value_name(port.value)).collect();
         let [port] = graph.outputs() else {
@@ -116,8 +117,8 @@ impl<'a> Compiler<'a> {
         };
         let uses = graph.uses();
         let last = uses.producer(port.value).map(|id| graph.node(id));
-        let softmax = last.filter(|node| node.op_type() == "Softmax" && node.domain().is_empty());
-        let scores = softmax.and_then(|node| node.input(0)).unwrap_or(port.value);
+        let left_out = last.filter(|node| Some(node.op_type()) == left_out && node.domain().is_empty());
+        let scores = left_out.and_then(|node| node.input(0)).unwrap_or(port.value);
         let mut dead = graph.dead_nodes();
         if scores != port.value {
             dead.extend(uses.producer(port.value));
@@ -170,7 +171,13 @@ impl<'a> Compiler<'a> {
         for (position, value) in node.inputs().iter().enumerate() {
             inputs.push(match value {
                 None => None,
-                Some(value) => Some(self.source(*value, entry.role(position, self.graph, &self.uses, node))?),
+                Some(value) => {
+                    let source = self.source(*value, entry.role(position, self.graph, &self.uses, node))?;
+                    if let Source::Weight(place) = source {
+                        self.weights.0[place].is_kernel |= entry.is_kernel(position);
+                    }
+                    Some(source)
+                }
             });
         }
         if let [.., Some(Source::Weight(mean)), Some(Source::Weight(variance))] = inputs[..]

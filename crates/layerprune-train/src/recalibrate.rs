@@ -2,6 +2,7 @@ use layerprune::batch::Batch;
 use layerprune::onnx::Model;
 
 use crate::error::{DataError, TrainError};
+use crate::loss::Loss;
 use crate::lower::Mode;
 use crate::session::Session;
 
@@ -19,14 +20,14 @@ pub fn recalibrate(
     if model.graph.nodes().all(|(_, node)| node.op_type() != "BatchNormalization") {
         return Err(TrainError::NoBatchNorm);
     }
-    let mut session = Session::new(model)?;
+    let mut session = Session::new(model, &Loss::default())?;
     if session.program.statistics.is_empty() {
         return Err(TrainError::NoBatchNorm);
     }
     let mut averages: Vec<[Vec<f64>; 2]> = Vec::new();
     let mut count = 0_u32;
     for batch in batches {
-        let (_, seen) = session.scores(&batch.map_err(TrainError::Data)?, Mode::Recalibrate)?;
+        let (_, _, seen) = session.outputs(&batch.map_err(TrainError::Data)?, Mode::Recalibrate)?;
         count += 1;
         if averages.is_empty() {
             averages = seen.iter().map(|seen| [vec![0.0; seen.mean.len()], vec![0.0; seen.mean.len()]]).collect();
@@ -50,5 +51,5 @@ pub fn recalibrate(
             }
         }
     }
-    session.model(model)
+    session.model(model, None)
 }

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{DataError, TrainError};
-use crate::session::Session;
+use crate::loss::Answers;
 use crate::settings::Settings;
+use crate::trainer::Trainer;
 
 /// Training data: an iterator of batches for each epoch.
 pub trait Batches {
@@ -24,37 +25,60 @@ pub trait Batches {
 #[non_exhaustive]
 pub enum Event<'a> {
     /// A step was done.
-    Step(StepDone),
+    Step(StepDone<'a>),
     /// An epoch was done.
     EpochEnd(EpochDone<'a>),
 }
 
 /// A step that was done.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StepDone {
+pub struct StepDone<'a> {
     /// The epoch, from 0.
     pub epoch: usize,
     /// The step in its epoch, from 0.
     pub step: usize,
     /// Steps of an epoch.
     pub steps: usize,
-    /// Images of the batch.
+    /// Images of its batches.
     pub images: usize,
-    /// How many of them were classified right before the step.
-    pub correct: usize,
-    /// The mean loss over the batch before the step.
+    /// Right answers before the step, where answers can be right.
+    pub answers: Option<Answers>,
+    /// The mean loss of an image before the step.
     pub loss: f64,
     /// The learning rate.
     pub learning_rate: f64,
+    /// The norm of all gradients before they were clipped, where clipping was asked for.
+    pub gradient_norm: Option<f64>,
+    trainer: &'a Trainer<'a>,
+}
+
+impl std::fmt::Debug for StepDone<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut fields = f.debug_struct("StepDone");
+        fields.field("epoch", &self.epoch).field("step", &self.step).field("loss", &self.loss).finish_non_exhaustive()
+    }
+}
+
+impl StepDone<'_> {
+    /// All that is needed to go on behind this step. Copies all weights and what the optimiser keeps of them.
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint::take(self.trainer)
+    }
+
+    /// The model as it now is: the average of its weights where [`Settings::ema`] asks for one.
+    ///
+    /// # Errors
+    /// [`TrainError::Tensor`] where weights cannot be stored in the model's own element types.
+    pub fn model(&self) -> Result<Model, TrainError> {
+        self.trainer.model()
+    }
 }
 
 /// An epoch that was done.
 pub struct EpochDone<'a> {
     /// What it came to.
     pub summary: EpochSummary,
-    session: &'a Session,
-    model: &'a Model,
-    settings: &'a Settings,
+    trainer: &'a Trainer<'a>,
 }
 
 impl std::fmt::Debug for EpochDone<'_> {
@@ -67,15 +91,15 @@ impl EpochDone<'_> {
     /// All that is needed to go on from here.
     #[must_use]
     pub fn checkpoint(&self) -> Checkpoint {
-        Checkpoint::take(self.session, self.model, self.settings, self.summary.epoch + 1)
+        Checkpoint::take(self.trainer)
     }
 
-    /// The model as it now is.
+    /// The model as it now is: the average of its weights where [`Settings::ema`] asks for one.
     ///
     /// # Errors
     /// [`TrainError::Tensor`] where weights cannot be stored in the model's own element types.
     pub fn model(&self) -> Result<Model, TrainError> {
-        self.session.model(self.model)
+        self.trainer.model()
     }
 }
 
@@ -89,15 +113,16 @@ pub struct EpochSummary {
     pub images: usize,
     /// The mean loss.
     pub loss: f64,
-    /// The share of images classified right, in percent.
-    pub top1: f64,
+    /// Right answers, where answers can be right: images with [`Loss::CrossEntropy`](crate::Loss::CrossEntropy), labels
+    /// with [`Loss::BinaryCrossEntropy`](crate::Loss::BinaryCrossEntropy).
+    pub answers: Option<Answers>,
 }
 
 /// What training came to.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Outcome {
-    /// The model with the weights of the last step.
+    /// The model with the weights of the last step, or their average where [`Settings::ema`] asks for one.
     pub model: Model,
     /// Whether all epochs were done; `false` where the observer stopped it.
     pub finished: bool,
@@ -109,7 +134,7 @@ pub struct Outcome {
 ///
 /// Weights of convolutions, linear layers and batch norms are trained; a batch norm's mean and variance follow the
 /// batches. The same model, data, settings and machine give the same bytes, for any number of threads, and a run that
-/// goes on from a checkpoint ends like one that was never interrupted.
+/// goes on from a checkpoint, which may be taken behind any step, ends like one that was never interrupted.
 ///
 /// # Errors
 /// All that is wrong with the model, before the first step; data that fails or does not fit; [`TrainError::NonFinite`]
@@ -121,88 +146,69 @@ pub fn train(
     start: Option<Checkpoint>,
     observer: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Outcome, TrainError> {
-    settings.check()?;
-    let mut session = Session::new(model)?;
-    if session.trained.is_empty() {
-        return Err(TrainError::NoWeights);
+    let mut trainer = Trainer::new(model, settings, data.batches_per_epoch())?;
+    if let Some(checkpoint) = start {
+        checkpoint.restore(&mut trainer)?;
     }
-    let first = match start {
-        Some(checkpoint) => checkpoint.restore(&mut session, model, settings)?,
-        None => 0,
-    };
-    let steps = data.batches_per_epoch();
     let mut epochs = Vec::new();
-    for epoch in first..settings.epochs {
-        let Some(summary) = run_epoch(&mut session, data, settings, epoch, steps, observer)? else {
-            return Ok(Outcome { model: session.model(model)?, finished: false, epochs });
-        };
-        epochs.push(summary.clone());
-        let done = EpochDone { summary, session: &session, model, settings };
-        if observer(Event::EpochEnd(done)).is_break() {
-            let finished = epoch + 1 == settings.epochs;
-            return Ok(Outcome { model: session.model(model)?, finished, epochs });
+    let mut going_on = ControlFlow::Continue(());
+    while going_on.is_continue() && trainer.progress.epoch < settings.epochs {
+        going_on = run_epoch(&mut trainer, data, observer)?;
+        if going_on.is_continue() {
+            let epoch = trainer.progress.epoch;
+            let sums = trainer.end_epoch()?;
+            let summary = EpochSummary { epoch, images: sums.images, loss: sums.mean_loss(), answers: sums.answers };
+            epochs.push(summary.clone());
+            going_on = observer(Event::EpochEnd(EpochDone { summary, trainer: &trainer }));
         }
     }
-    Ok(Outcome { model: session.model(model)?, finished: true, epochs })
+    Ok(Outcome { model: trainer.model()?, finished: trainer.progress.epoch >= settings.epochs, epochs })
 }
 
-/// Single steps, for benchmarks: with this crate's kernels, or with burn's own operations in their place.
-#[doc(hidden)]
-pub struct Stepper(Session);
-
-impl Stepper {
-    #[allow(missing_docs, clippy::missing_errors_doc)]
-    pub fn new(model: &Model, reference: bool) -> Result<Self, TrainError> {
-        let mut session = Session::new(model)?;
-        session.reference = reference;
-        Ok(Self(session))
-    }
-
-    #[allow(missing_docs, clippy::missing_errors_doc)]
-    pub fn step(&mut self, batch: &Batch, settings: &Settings) -> Result<f64, TrainError> {
-        Ok(self.0.step(batch, settings, settings.learning_rate, (0, 0))?.sum / batch.labels.len() as f64)
-    }
-}
-
-/// One epoch; `None` where the observer stopped it.
+/// What is left of an epoch; breaks where the observer stopped it.
 fn run_epoch(
-    session: &mut Session,
+    trainer: &mut Trainer<'_>,
     data: &dyn Batches,
-    settings: &Settings,
-    epoch: usize,
-    steps: usize,
     observer: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
-) -> Result<Option<EpochSummary>, TrainError> {
-    let (mut images, mut correct, mut loss_sum) = (0, 0, 0.0);
-    let mut rate = settings.learning_rate;
-    let mut last = 0;
-    for (step, batch) in data.epoch(epoch, 0).enumerate() {
-        let batch = batch.map_err(TrainError::Data)?;
-        rate = settings.learning_rate_at(epoch, step, steps);
-        let loss = session.step(&batch, settings, rate, (epoch, step))?;
-        last = step;
-        images += batch.labels.len();
-        correct += loss.top1;
-        loss_sum += loss.sum;
+) -> Result<ControlFlow<()>, TrainError> {
+    let (epoch, steps) = (trainer.progress.epoch, trainer.steps_per_epoch());
+    let mut batches = data.epoch(epoch, trainer.progress.step * trainer.settings.accumulate);
+    loop {
+        let step = trainer.progress.step;
+        let Some(stepped) = trainer.step(&mut *batches)? else { return Ok(ControlFlow::Continue(())) };
         let done = StepDone {
             epoch,
             step,
             steps,
-            images: batch.labels.len(),
-            correct: loss.top1,
-            loss: loss.sum / batch.labels.len() as f64,
-            learning_rate: rate,
+            images: stepped.sums.images,
+            answers: stepped.sums.answers,
+            loss: stepped.sums.mean_loss(),
+            learning_rate: stepped.learning_rate,
+            gradient_norm: stepped.gradient_norm,
+            trainer,
         };
         if observer(Event::Step(done)).is_break() {
-            return Ok(None);
+            return Ok(ControlFlow::Break(()));
         }
     }
-    if images == 0 {
-        return Err(TrainError::NoBatches);
+}
+
+/// Single steps, for benchmarks: with this crate's kernels, or with burn's own operations in their place.
+#[doc(hidden)]
+pub struct Stepper<'a>(Trainer<'a>);
+
+impl<'a> Stepper<'a> {
+    #[allow(missing_docs, clippy::missing_errors_doc)]
+    pub fn new(model: &'a Model, settings: &'a Settings, reference: bool) -> Result<Self, TrainError> {
+        let mut trainer = Trainer::new(model, settings, 1)?;
+        trainer.session.reference = reference;
+        Ok(Self(trainer))
     }
-    if !session.is_finite() {
-        return Err(TrainError::NonFinite { epoch, step: last, learning_rate: rate });
+
+    #[allow(missing_docs, clippy::missing_errors_doc)]
+    pub fn step(&mut self, batch: &Batch) -> Result<f64, TrainError> {
+        self.0.progress.step = 0;
+        let stepped = self.0.step(&mut std::iter::once(Ok(batch.clone())))?;
+        Ok(stepped.map_or(f64::NAN, |stepped| stepped.sums.mean_loss()))
     }
-    let images_seen = images as f64;
-    Ok(Some(EpochSummary { epoch, images, loss: loss_sum / images_seen, top1: 100.0 * correct as f64 / images_seen }))
 }

@@ -3,6 +3,7 @@
 use layerprune::graph::tensor;
 use layerprune::graph::{Graph, ValueId};
 
+use crate::checkpoint::{Kept, Section};
 use crate::error::TrainError;
 use crate::kernel::Buffer;
 use crate::value::{Ints, Value};
@@ -31,7 +32,18 @@ pub(crate) struct Weight {
     pub(crate) name: String,
     pub(crate) dims: Vec<usize>,
     pub(crate) role: Role,
+    /// Whether it is the weight of a convolution or linear layer, not a bias, scale or shift.
+    pub(crate) is_kernel: bool,
     stored: Stored,
+}
+
+impl Weight {
+    fn floats_mut(&mut self) -> &mut [f32] {
+        match &mut self.stored {
+            Stored::Floats(buffer) => buffer.elements_mut(),
+            Stored::Ints(_) => &mut [],
+        }
+    }
 }
 
 /// The stored tensors that a program reads, by place.
@@ -48,7 +60,7 @@ impl Weights {
     }
 
     fn push(&mut self, value: ValueId, name: &str, dims: Vec<usize>, stored: Stored) -> usize {
-        self.0.push(Weight { value, name: name.to_owned(), dims, role: Role::Fixed, stored });
+        self.0.push(Weight { value, name: name.to_owned(), dims, role: Role::Fixed, is_kernel: false, stored });
         self.0.len() - 1
     }
 
@@ -64,6 +76,26 @@ impl Weights {
         (0..self.0.len()).filter(|&place| self.0[place].role == role).collect()
     }
 
+    /// The places of all that training changes: trained weights and statistics.
+    pub(crate) fn kept(&self) -> Vec<usize> {
+        (0..self.0.len()).filter(|&place| self.0[place].role != Role::Fixed).collect()
+    }
+
+    /// Trained weights and statistics, for a checkpoint.
+    pub(crate) fn section(&self) -> Section<'_> {
+        let tensors = self.kept().into_iter().map(|place| {
+            let weight = &self.0[place];
+            Kept { name: &weight.name, dims: &weight.dims, data: self.floats(place) }
+        });
+        Section { name: "weights", tensors: tensors.collect() }
+    }
+
+    /// The numbers behind [`Weights::section`], in its order.
+    pub(crate) fn numbers_mut(&mut self) -> Vec<&mut [f32]> {
+        let kept = self.0.iter_mut().filter(|weight| weight.role != Role::Fixed);
+        kept.map(Weight::floats_mut).collect()
+    }
+
     /// The elements of a floating-point weight; empty for others.
     pub(crate) fn floats(&self, place: usize) -> &[f32] {
         match &self.0[place].stored {
@@ -74,10 +106,7 @@ impl Weights {
 
     /// The elements of a floating-point weight, to change them; empty for others.
     pub(crate) fn floats_mut(&mut self, place: usize) -> &mut [f32] {
-        match &mut self.0[place].stored {
-            Stored::Floats(buffer) => buffer.elements_mut(),
-            Stored::Ints(_) => &mut [],
-        }
+        self.0[place].floats_mut()
     }
 
     /// The weight as a value; `None` above the greatest rank.
@@ -89,14 +118,14 @@ impl Weights {
         }
     }
 
-    /// Writes trained weights and statistics back into `graph`, from which these were taken.
-    pub(crate) fn write_to(&self, graph: &mut Graph) -> Result<(), TrainError> {
-        for (place, weight) in self.0.iter().enumerate() {
-            if weight.role == Role::Fixed {
-                continue;
-            }
+    /// Writes trained weights and statistics back into `graph`, from which these were taken; `instead` of their own numbers,
+    /// those given, in the order of [`Weights::kept`].
+    pub(crate) fn write_to(&self, graph: &mut Graph, instead: Option<&[Vec<f32>]>) -> Result<(), TrainError> {
+        for (index, place) in self.kept().into_iter().enumerate() {
+            let weight = &self.0[place];
             let Some(old) = graph.initializer(weight.value).cloned() else { continue };
-            let new = tensor::with_f32(&old, &weight.dims, self.floats(place))?;
+            let numbers = instead.map_or(self.floats(place), |instead| &instead[index]);
+            let new = tensor::with_f32(&old, &weight.dims, numbers)?;
             graph.set_initializer(weight.value, new);
         }
         Ok(())

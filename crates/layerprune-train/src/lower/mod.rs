@@ -125,6 +125,11 @@ impl Entry {
         }
     }
 
+    /// Whether input `position` is the weight of a convolution or linear layer.
+    pub(crate) fn is_kernel(&self, position: usize) -> bool {
+        matches!(self.op_type, "Conv" | "Gemm" | "MatMul") && position < 2
+    }
+
     pub(crate) fn has_statistics(&self) -> bool {
         !self.statistics.is_empty()
     }

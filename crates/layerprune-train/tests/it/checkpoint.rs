@@ -4,7 +4,9 @@ use std::fs;
 use std::ops::ControlFlow;
 
 use layerprune::onnx::Model;
-use layerprune_train::{Checkpoint, CheckpointError, Event, Outcome, Settings, TrainError, initialize, train};
+use layerprune_train::{
+    Checkpoint, CheckpointError, Event, Optimizer, Outcome, Settings, Sgd, TrainError, initialize, train,
+};
 
 use crate::models::{Noise, small};
 
@@ -75,8 +77,10 @@ fn checkpoints_of_other_runs_are_refused() {
     let expected =
         format!("it was made for another model (digest {}, this one has {})", model.digest(), other.digest());
     assert_eq!(error, expected);
-    let error = refuse(&model, &Settings { momentum: 0.5, ..settings() }).to_string();
-    assert_eq!(error, "it was made with other settings: `momentum` is 0.9 there and 0.5 here");
+    let error =
+        refuse(&model, &Settings { optimizer: Optimizer::Sgd(Sgd { momentum: 0.5, nesterov: false }), ..settings() })
+            .to_string();
+    assert_eq!(error, "it was made with other settings: `optimizer.momentum` is 0.9 there and 0.5 here");
 }
 
 #[test]
@@ -111,7 +115,12 @@ fn damaged_files_are_refused_at_every_length() {
     assert_eq!(message(&changed), format!("checkpoint `{name}` is damaged: its check sum does not agree"));
     let mut newer = bytes.clone();
     newer[16] = 9;
-    assert_eq!(message(&newer), format!("checkpoint `{name}` has format version 9, this program reads 1"));
+    assert_eq!(
+        message(&newer),
+        format!(
+            "checkpoint `{name}` has format version 9, this program reads 2: go on with the program that wrote it, or begin anew"
+        )
+    );
     assert_eq!(message(b"something else"), format!("`{name}` is not a checkpoint: it does not begin like one"));
     fs::remove_file(&path).unwrap();
     let error = Checkpoint::load(&path).unwrap_err();

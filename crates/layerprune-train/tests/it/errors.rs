@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use layerprune::batch::Batch;
 use layerprune::onnx::Model;
-use layerprune_train::{Schedule, Settings, TrainError, evaluate, initialize, recalibrate, scores, train};
+use layerprune_train::{Loss, Schedule, Settings, TrainError, evaluate, initialize, recalibrate, scores, train};
 
 use crate::models::{Noise, Parts, around, float, floats, int, integers, node, port, small};
 
@@ -97,7 +97,7 @@ fn models_of_another_kind_are_refused() {
 fn batches_that_do_not_fit_are_refused_before_training() {
     let train_on = |batch: Batch| {
         let mut batches = std::iter::once(Ok(batch));
-        evaluate(&small(), &mut batches).unwrap_err().to_string()
+        evaluate(&small(), &Loss::default(), &mut batches).unwrap_err().to_string()
     };
     let good = DATA.batch(0);
     assert_eq!(
@@ -116,12 +116,12 @@ fn batches_that_do_not_fit_are_refused_before_training() {
 
 #[test]
 fn empty_data_and_data_that_fails_are_refused() {
-    let error = evaluate(&small(), &mut std::iter::empty()).unwrap_err();
+    let error = evaluate(&small(), &Loss::default(), &mut std::iter::empty()).unwrap_err();
     assert_eq!(error.to_string(), "the data holds no batches");
     let nothing = Noise { batches: 0, ..DATA };
     let error = train(&small(), &nothing, &Settings::default(), None, &mut |_| ControlFlow::Continue(()));
     assert_eq!(error.unwrap_err().to_string(), "the data holds no batches");
-    let error = evaluate(&small(), &mut std::iter::once(Err("the disk is gone".into()))).unwrap_err();
+    let error = evaluate(&small(), &Loss::default(), &mut std::iter::once(Err("the disk is gone".into()))).unwrap_err();
     assert_eq!(error.to_string(), "cannot get the next batch");
     assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "the disk is gone");
 }

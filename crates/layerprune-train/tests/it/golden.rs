@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use layerprune::batch::Batch;
 use layerprune::onnx::Model;
-use layerprune_train::{Batches, Event, Schedule, Settings, scores, train};
+use layerprune_train::{Batches, Event, Optimizer, Schedule, Settings, Sgd, scores, train};
 use serde::Deserialize;
 
 use crate::models::weight;
@@ -70,11 +70,15 @@ fn assert_close(what: &str, found: &[f32], expected: &[f32]) {
     }
 }
 
+fn sgd(momentum: f64, nesterov: bool) -> Optimizer {
+    Optimizer::Sgd(Sgd { momentum, nesterov })
+}
+
 fn settings() -> Settings {
     Settings {
         epochs: 1,
         learning_rate: 0.05,
-        momentum: 0.9,
+        optimizer: sgd(0.9, false),
         weight_decay: 5e-4,
         schedule: Schedule::Constant,
         ..Settings::default()
@@ -91,7 +95,7 @@ fn scores_agree_with_pytorch() {
 fn gradients_agree_with_pytorch() {
     let (model, golden, batches) = load();
     // One plain step at rate 1 moves each weight by its gradient.
-    let settings = Settings { learning_rate: 1.0, momentum: 0.0, weight_decay: 0.0, ..settings() };
+    let settings = Settings { learning_rate: 1.0, optimizer: sgd(0.0, false), weight_decay: 0.0, ..settings() };
     let data = Fixed(batches[..1].to_vec());
     let outcome = train(&model, &data, &settings, None, &mut |_| ControlFlow::Continue(())).unwrap();
     for (name, expected) in &golden.sgd.gradients {
@@ -106,7 +110,7 @@ fn three_steps_agree_with_pytorch() {
     let (model, golden, batches) = load();
     for (nesterov, expected) in [(false, &golden.sgd), (true, &golden.nesterov)] {
         let mut losses = Vec::new();
-        let settings = Settings { nesterov, ..settings() };
+        let settings = Settings { optimizer: sgd(0.9, nesterov), ..settings() };
         let outcome = train(&model, &Fixed(batches.clone()), &settings, None, &mut |event| {
             if let Event::Step(step) = event {
                 losses.push(step.loss);

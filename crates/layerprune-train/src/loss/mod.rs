@@ -1,0 +1,146 @@
+//! What is made small: one file for each loss.
+
+mod binary_cross_entropy;
+mod cross_entropy;
+mod mean_absolute;
+mod mean_squared;
+
+use layerprune::batch::Batch;
+use serde::{Deserialize, Serialize};
+
+pub use cross_entropy::CrossEntropy;
+
+use crate::error::TrainError;
+
+/// How far the outputs of a model are from what they should be.
+///
+/// Values and gradients are those of PyTorch's functions with their default `reduction="mean"`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Loss {
+    /// One class for each image, or shares of classes: softmax cross-entropy, the mean over the images. A `Softmax` at the
+    /// end of the model is left to the loss.
+    CrossEntropy(CrossEntropy),
+    /// Several labels for each image, each there (1) or not (0): the cross-entropy of each label's sigmoid, the mean over
+    /// all labels of all images. A `Sigmoid` at the end of the model is left to the loss.
+    BinaryCrossEntropy,
+    /// Numbers: the squared difference, the mean over all numbers of all images.
+    MeanSquared,
+    /// Numbers: the absolute difference, the mean over all numbers of all images. Where it is 0, so is the gradient.
+    MeanAbsolute,
+}
+
+impl Default for Loss {
+    fn default() -> Self {
+        Self::CrossEntropy(CrossEntropy::default())
+    }
+}
+
+/// Right answers among those that were asked for: images whose class has the highest score, or labels whose sigmoid is on
+/// the right side of 0.5.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Answers {
+    /// Those that were right.
+    pub right: usize,
+    /// All.
+    pub of: usize,
+}
+
+impl Answers {
+    /// The share of right answers, in percent.
+    #[must_use]
+    pub fn percent(self) -> f64 {
+        100.0 * self.right as f64 / self.of as f64
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.right += other.right;
+        self.of += other.of;
+    }
+}
+
+/// What a loss says of a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Judgement {
+    /// The sum over images of each image's loss; divided by the images, the loss of the batch.
+    pub(crate) sum: f64,
+    /// `None` where answers are neither right nor wrong.
+    pub(crate) answers: Option<Answers>,
+    /// Images whose label is among the five highest scores, where there are classes.
+    pub(crate) top5: Option<usize>,
+    /// Of the loss of the batch, at the outputs.
+    pub(crate) gradient: Vec<f32>,
+}
+
+impl Loss {
+    /// Its name in recipes.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::CrossEntropy(_) => "cross-entropy",
+            Self::BinaryCrossEntropy => "binary-cross-entropy",
+            Self::MeanSquared => "mean-squared",
+            Self::MeanAbsolute => "mean-absolute",
+        }
+    }
+
+    /// The operator that the loss itself does where it is a model's last.
+    pub(crate) fn last_operator(&self) -> Option<&'static str> {
+        match self {
+            Self::CrossEntropy(_) => Some("Softmax"),
+            Self::BinaryCrossEntropy => Some("Sigmoid"),
+            Self::MeanSquared | Self::MeanAbsolute => None,
+        }
+    }
+
+    /// Judges `outputs`, `width` of each image of `batch`, row by row.
+    pub(crate) fn judge(&self, outputs: &[f32], width: usize, batch: &Batch) -> Result<Judgement, TrainError> {
+        match self {
+            Self::CrossEntropy(cross_entropy) => cross_entropy.judge(outputs, width, batch),
+            Self::BinaryCrossEntropy => {
+                Ok(binary_cross_entropy::judge(outputs, self.targets(width, batch)?, batch.labels.len()))
+            }
+            Self::MeanSquared => Ok(mean_squared::judge(outputs, self.targets(width, batch)?, batch.labels.len())),
+            Self::MeanAbsolute => Ok(mean_absolute::judge(outputs, self.targets(width, batch)?, batch.labels.len())),
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), TrainError> {
+        match self {
+            Self::CrossEntropy(cross_entropy) => cross_entropy.check(),
+            Self::BinaryCrossEntropy | Self::MeanSquared | Self::MeanAbsolute => Ok(()),
+        }
+    }
+
+    /// The targets that the loss cannot do without.
+    fn targets<'a>(&self, width: usize, batch: &'a Batch) -> Result<&'a [f32], TrainError> {
+        targets(width, batch)?.ok_or(TrainError::NoTargets { loss: self.name(), outputs: width })
+    }
+}
+
+/// The targets of a batch, one for each output, where it has any.
+fn targets(width: usize, batch: &Batch) -> Result<Option<&[f32]>, TrainError> {
+    let Some(targets) = &batch.targets else { return Ok(None) };
+    if targets.width != width {
+        return Err(TrainError::TargetWidth { found: targets.width, outputs: width });
+    }
+    let images = batch.labels.len();
+    if targets.values.len() != images * width {
+        return Err(TrainError::TargetLength { values: targets.values.len(), width, images });
+    }
+    Ok(Some(&targets.values))
+}
+
+/// Sums `value` over all pairs of output and target, with the gradient of the mean: losses that take each output for itself.
+fn elementwise(outputs: &[f32], targets: &[f32], images: usize, of: impl Fn(f64, f64) -> (f64, f64)) -> Judgement {
+    let count = outputs.len() as f64;
+    let mut sum = 0.0;
+    let gradient = outputs.iter().zip(targets).map(|(&output, &target)| {
+        let (value, slope) = of(f64::from(output), f64::from(target));
+        sum += value;
+        (slope / count) as f32
+    });
+    let gradient = gradient.collect();
+    Judgement { sum: sum * images as f64 / count, answers: None, top5: None, gradient }
+}
