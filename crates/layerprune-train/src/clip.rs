@@ -1,4 +1,4 @@
-//! Gradients of bounded length.
+//! Sums, multiples and bounds of gradients, in parallel and the same for any number of threads.
 
 use rayon::prelude::*;
 
@@ -21,9 +21,41 @@ pub(crate) fn clip_norm(gradients: &mut [Option<Vec<f32>>], greatest: f64) -> f6
     norm
 }
 
+/// Adds `new` to `sum`.
+pub(crate) fn add(sum: &mut [f32], new: &[f32]) {
+    let chunks = sum.par_chunks_mut(CHUNK).zip(new.par_chunks(CHUNK));
+    chunks.for_each(|(sum, new)| sum.iter_mut().zip(new).for_each(|(sum, new)| *sum += new));
+}
+
 /// Multiplies all gradients by `factor`.
 pub(crate) fn scale(gradients: &mut [Option<Vec<f32>>], factor: f32) {
     for gradient in gradients.iter_mut().flatten() {
         gradient.par_chunks_mut(CHUNK).for_each(|chunk| chunk.iter_mut().for_each(|g| *g *= factor));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gradients_are_scaled_together_and_only_down() {
+        let mut gradients = vec![Some(vec![3.0, 0.0]), None, Some(vec![4.0])];
+        assert_eq!(clip_norm(&mut gradients, 5.5), 5.0);
+        assert_eq!(gradients, [Some(vec![3.0, 0.0]), None, Some(vec![4.0])]);
+        assert_eq!(clip_norm(&mut gradients, 1.0), 5.0);
+        let found = [gradients[0].as_ref().unwrap()[0], gradients[2].as_ref().unwrap()[0]];
+        assert!((found[0] - 0.6).abs() < 1e-6 && (found[1] - 0.8).abs() < 1e-6, "{found:?}");
+    }
+
+    #[test]
+    fn the_number_of_threads_does_not_change_the_norm() {
+        let gradient: Vec<f32> = (0..5 * CHUNK + 3).map(|at| (at as f32 * 0.37).sin()).collect();
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let mut gradients = vec![Some(gradient.clone())];
+            pool.install(|| (clip_norm(&mut gradients, 1.0).to_bits(), gradients))
+        };
+        assert!(run(1) == run(4));
     }
 }

@@ -231,7 +231,7 @@ impl Gathered {
         self.statistics.extend(done.statistics);
         for (sum, new) in self.gradients.iter_mut().zip(done.weights) {
             match (sum, new) {
-                (Some(sum), Some(new)) => sum.iter_mut().zip(new).for_each(|(sum, new)| *sum += new),
+                (Some(sum), Some(new)) => clip::add(sum, &new),
                 (sum @ None, new) => *sum = new,
                 (Some(_), None) => {}
             }

@@ -144,3 +144,69 @@ fn elementwise(outputs: &[f32], targets: &[f32], images: usize, of: impl Fn(f64,
     let gradient = gradient.collect();
     Judgement { sum: sum * images as f64 / count, answers: None, top5: None, gradient }
 }
+
+#[cfg(test)]
+mod tests {
+    use layerprune::batch::Targets;
+
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Golden {
+        cases: Vec<Case>,
+    }
+
+    #[derive(Deserialize)]
+    struct Case {
+        loss: Loss,
+        images: usize,
+        width: usize,
+        outputs: Vec<f32>,
+        labels: Vec<usize>,
+        targets: Option<Vec<f32>>,
+        value: f64,
+        gradient: Vec<f32>,
+    }
+
+    #[test]
+    fn values_and_gradients_agree_with_pytorch() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/golden/train_losses.json");
+        let golden: Golden = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        assert_eq!(golden.cases.len(), 8);
+        for Case { loss, images, width, outputs, labels, targets, value, gradient } in golden.cases {
+            let targets = targets.map(|values| Targets { values, width });
+            let batch = Batch { targets, ..Batch::new(Vec::new(), [images, 0, 0, 0], labels) };
+            let judged = loss.judge(&outputs, width, &batch).unwrap();
+            let found = judged.sum / images as f64;
+            assert!((found - value).abs() < 1e-6 * value, "{loss:?}: {found} instead of {value}");
+            assert_eq!(judged.gradient.len(), gradient.len());
+            for (found, expected) in judged.gradient.iter().zip(&gradient) {
+                let close = (found - expected).abs() <= 1e-6 * expected.abs() + 1e-8;
+                assert!(close, "{loss:?}: {found} instead of {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn targets_that_do_not_fit_are_refused() {
+        let batch = Batch::new(Vec::new(), [2, 0, 0, 0], vec![0; 2]);
+        let with = |values: usize, width| Batch {
+            targets: Some(Targets { values: vec![0.0; values], width }),
+            ..batch.clone()
+        };
+        let message = |loss: Loss, batch: &Batch| loss.judge(&[0.0; 6], 3, batch).unwrap_err().to_string();
+        for loss in [Loss::BinaryCrossEntropy, Loss::MeanSquared, Loss::MeanAbsolute] {
+            let expected = format!(
+                "the loss `{}` needs targets, 3 numbers for each image, and the data has labels alone: \
+                 give data with targets, or train with `cross-entropy`",
+                loss.name()
+            );
+            assert_eq!(message(loss, &batch), expected);
+        }
+        let expected = "the data has 4 targets for each image, the model has 3 outputs";
+        assert_eq!(message(Loss::MeanSquared, &with(8, 4)), expected);
+        assert_eq!(message(Loss::default(), &with(8, 4)), expected);
+        let expected = "a batch of 2 images has 5 targets, 3 for each image are needed";
+        assert_eq!(message(Loss::BinaryCrossEntropy, &with(5, 3)), expected);
+    }
+}

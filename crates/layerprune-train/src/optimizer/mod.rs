@@ -39,7 +39,7 @@ impl Optimizer {
 
 /// How one weight tensor is moved. Rules are written over [`CHUNK`]s in parallel, in one pass over memory, and do the same
 /// for each element wherever its chunk is computed.
-pub(crate) trait Rule {
+pub(crate) trait Rule: Sync {
     /// Names of the vectors that are kept for each weight from step to step; they begin with zeros.
     fn moments(&self) -> &'static [&'static str];
 
@@ -99,5 +99,73 @@ impl Moments {
             }
         }
         by_name.into_iter().flatten().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Golden {
+        cases: Vec<Case>,
+    }
+
+    #[derive(Deserialize)]
+    struct Case {
+        optimizer: Optimizer,
+        rate: f64,
+        decay: f64,
+        start: Vec<f32>,
+        gradients: Vec<Vec<f32>>,
+        after: Vec<Vec<f32>>,
+    }
+
+    fn moments(rule: &dyn Rule, len: usize) -> Vec<Vec<f32>> {
+        vec![vec![0.0; len]; rule.moments().len()]
+    }
+
+    #[test]
+    fn ten_steps_of_each_rule_agree_with_pytorch() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/golden/train_optimizers.json");
+        let golden: Golden = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        assert_eq!(golden.cases.len(), 8);
+        for Case { optimizer, rate, decay, start, gradients, after } in golden.cases {
+            let rule = optimizer.rule();
+            let (mut weight, mut moments) = (start, moments(rule, 7));
+            assert_eq!((gradients.len(), after.len()), (10, 10));
+            for (count, (gradient, expected)) in (1..).zip(gradients.iter().zip(&after)) {
+                rule.update(Step { rate, decay, count }, &mut weight, &mut moments, gradient);
+                for (found, expected) in weight.iter().zip(expected) {
+                    let close = (found - expected).abs() <= 1e-6 * expected.abs().max(1.0);
+                    assert!(close, "{optimizer:?}, step {count}: {found} instead of {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_number_of_threads_does_not_change_a_bit() {
+        let len = 3 * CHUNK + 5;
+        let wave = |at: usize| ((at * 37 % 1001) as f32 / 500.0) - 1.0;
+        let gradient: Vec<f32> = (0..len).map(wave).collect();
+        let nesterov = Optimizer::Sgd(Sgd { momentum: 0.9, nesterov: true });
+        let plain = Optimizer::Sgd(Sgd { momentum: 0.0, nesterov: false });
+        for optimizer in [Optimizer::default(), nesterov, plain, Optimizer::AdamW(AdamW::default())] {
+            let run = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let rule = optimizer.rule();
+                let (mut weight, mut moments) = (vec![0.5; len], moments(rule, len));
+                pool.install(|| {
+                    for count in 1..4 {
+                        rule.update(Step { rate: 0.1, decay: 0.01, count }, &mut weight, &mut moments, &gradient);
+                    }
+                });
+                (weight, moments)
+            };
+            let one = run(1);
+            assert!(one == run(3), "{optimizer:?}");
+            assert!(one.0.iter().all(|&w| w != 0.5));
+        }
     }
 }

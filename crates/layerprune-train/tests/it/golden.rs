@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::models::weight;
 
-fn golden(name: &str) -> PathBuf {
+pub(crate) fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden").join(name)
 }
 
@@ -39,7 +39,7 @@ struct Steps {
     after: BTreeMap<String, Vec<f32>>,
 }
 
-struct Fixed(Vec<Batch>);
+pub(crate) struct Fixed(pub(crate) Vec<Batch>);
 
 impl Batches for Fixed {
     fn epoch(

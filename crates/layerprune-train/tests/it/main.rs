@@ -4,8 +4,10 @@
 mod checkpoint;
 mod errors;
 mod golden;
+mod losses;
 mod models;
 mod ops;
 mod shared;
 mod statistics;
+mod steps;
 mod taylor;
