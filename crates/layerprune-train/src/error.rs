@@ -93,6 +93,25 @@ pub enum TrainError {
         /// Outputs of the model.
         outputs: usize,
     },
+    /// A target that is neither a share nor whether a label is there.
+    #[error("the targets of `{loss}` are from 0 to 1, the data has {found}")]
+    TargetRange {
+        /// The loss.
+        loss: &'static str,
+        /// The first target out of the range.
+        found: f32,
+    },
+    /// Shares of classes that are not all of an image.
+    #[error(
+        "the targets of image {image} of a batch sum to {sum}, `cross-entropy` needs shares that sum to 1: \
+         where images have several labels, `binary-cross-entropy` is the loss"
+    )]
+    TargetSum {
+        /// The first such image in its batch, from 0.
+        image: usize,
+        /// The sum of its targets.
+        sum: f32,
+    },
     /// A batch with too many or too few targets.
     #[error("a batch of {images} images has {values} targets, {width} for each image are needed")]
     TargetLength {

@@ -6,6 +6,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::error::TrainError;
+use crate::loss::Loss;
 use crate::prepare::prepared;
 use crate::program::Program;
 
@@ -31,7 +32,7 @@ enum Start {
 pub fn initialize(model: &Model, seed: u64) -> Result<Model, TrainError> {
     model.graph.validate()?;
     let mut graph = prepared(&model.graph);
-    Program::new(&graph, None, &[])?;
+    Program::new(&graph, Loss::default().last_operators(), &[])?;
     let mut starts: BTreeMap<String, (ValueId, Start)> = BTreeMap::new();
     for (_, node) in graph.nodes() {
         let dims = |position: usize| -> Vec<usize> {

@@ -44,9 +44,9 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Makes `graph` ready, with its stored tensors, without its last operator where that is `left_out`; each of `gated`
+    /// Makes `graph` ready, with its stored tensors, without its last operator where that is one of `left_out`; each of `gated`
     /// goes through a factor of ones while it is trained.
-    pub(crate) fn new(graph: &Graph, left_out: Option<&str>, gated: &[ValueId]) -> Result<(Self, Weights), TrainError> {
+    pub(crate) fn new(graph: &Graph, left_out: &[&str], gated: &[ValueId]) -> Result<(Self, Weights), TrainError> {
         graph.validate()?;
         let mut compiler = Compiler::new(graph, left_out, gated)?;
         let nodes: Vec<NodeId> = graph.nodes().map(|(id, _)| id).collect();
@@ -98,6 +98,8 @@ struct Compiler<'a> {
     unsupported: Vec<UnsupportedNode>,
     statistics: Vec<[usize; 2]>,
     input: ValueId,
+    /// The value that a left-out operator gives, and the one that is read in its place.
+    skipped: Option<(ValueId, ValueId)>,
     /// What the loss reads: the graph output, or the input of a last operator that is left out.
     scores: ValueId,
     output: ValueId,
@@ -107,7 +109,7 @@ struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    fn new(graph: &'a Graph, left_out: Option<&str>, gated: &[ValueId]) -> Result<Self, TrainError> {
+    fn new(graph: &'a Graph, left_out: &[&str], gated: &[ValueId]) -> Result<Self, TrainError> {
         let input = single_input(graph)?;
         let names: Vec<_> = graph.outputs().iter().map(|port| graph.value_name(port.value)).collect();
         let [port] = graph.outputs() else {
@@ -116,13 +118,10 @@ impl<'a> Compiler<'a> {
             return Err(TrainError::Outputs { found });
         };
         let uses = graph.uses();
-        let last = uses.producer(port.value).map(|id| graph.node(id));
-        let left_out = last.filter(|node| Some(node.op_type()) == left_out && node.domain().is_empty());
-        let scores = left_out.and_then(|node| node.input(0)).unwrap_or(port.value);
+        let last = last_of(graph, &uses, port.value, left_out);
         let mut dead = graph.dead_nodes();
-        if scores != port.value {
-            dead.extend(uses.producer(port.value));
-        }
+        dead.extend(last.map(|(node, ..)| node));
+        let skipped = last.map(|(_, input, output)| (output, input));
         let mut gates = vec![None; graph.value_capacity()];
         for (gate, value) in gated.iter().enumerate() {
             gates[value.index()] = Some(gate);
@@ -136,7 +135,8 @@ impl<'a> Compiler<'a> {
             unsupported: Vec::new(),
             statistics: Vec::new(),
             input,
-            scores,
+            skipped,
+            scores: skipped.filter(|&(output, _)| output == port.value).map_or(port.value, |(_, input)| input),
             output: port.value,
             fused: fusions(graph, &uses, gated),
             gates,
@@ -192,6 +192,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn source(&mut self, value: ValueId, role: Role) -> Result<Source, TrainError> {
+        let value = self.skipped.filter(|&(output, _)| output == value).map_or(value, |(_, input)| input);
         let Some(stored) = self.graph.initializer(value) else {
             return Ok(Source::Value { slot: value.index(), last_use: false });
         };
@@ -267,6 +268,30 @@ fn single_input(graph: &Graph) -> Result<ValueId, TrainError> {
         _ => {
             let names: Vec<_> = inputs.iter().map(|port| graph.value_name(port.value)).collect();
             Err(TrainError::Inputs { found: format!("{}: {}", inputs.len(), names.join(", ")) })
+        }
+    }
+}
+
+/// The node of one of `wanted` that computes the output `value`, changes of shape aside, with its input and its output.
+fn last_of(
+    graph: &Graph,
+    uses: &layerprune::graph::Uses,
+    mut value: ValueId,
+    wanted: &[&str],
+) -> Option<(NodeId, ValueId, ValueId)> {
+    let mut reshaped = false;
+    loop {
+        let id = uses.producer(value)?;
+        let node = graph.node(id);
+        let input = node.input(0).filter(|_| node.domain().is_empty())?;
+        match node.op_type() {
+            // What a softmax before a change of shape normalises over is not known here.
+            op if wanted.contains(&op) => return (!reshaped || op == "Sigmoid").then_some((id, input, value)),
+            op @ ("Identity" | "Flatten" | "Reshape" | "Squeeze") if uses.consumers(input).len() == 1 => {
+                reshaped |= op != "Identity";
+                value = input;
+            }
+            _ => return None,
         }
     }
 }

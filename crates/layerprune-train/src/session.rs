@@ -50,7 +50,7 @@ impl Session {
     pub(crate) fn gated(model: &Model, loss: &Loss, gated: &[ValueId]) -> Result<Self, TrainError> {
         model.graph.validate()?;
         let graph = prepared(&model.graph);
-        let (program, weights) = Program::new(&graph, loss.last_operator(), gated)?;
+        let (program, weights) = Program::new(&graph, loss.last_operators(), gated)?;
         let trained = weights.with_role(Role::Trained);
         Ok(Self { graph, program, weights, trained, reference: false })
     }

@@ -30,6 +30,9 @@ impl CrossEntropy {
             return Err(TrainError::Label { label, classes });
         }
         let shares = targets(classes, batch)?;
+        if let Some(shares) = shares {
+            check_shares(super::shares("cross-entropy", shares)?, classes)?;
+        }
         let images = batch.labels.len();
         let smooth = |share: f64| (1.0 - self.label_smoothing) * share + self.label_smoothing / classes as f64;
         let (mut sum, mut top1, mut top5) = (0.0, 0, 0);
@@ -61,6 +64,15 @@ impl CrossEntropy {
             top5 += usize::from(rank < 5);
         }
         Ok(Judgement { sum, answers: Some(Answers { right: top1, of: images }), top5: Some(top5), gradient })
+    }
+}
+
+/// Refuses rows that do not sum to 1, rounding aside.
+fn check_shares(shares: &[f32], classes: usize) -> Result<(), TrainError> {
+    let sums = shares.chunks_exact(classes).map(|row| row.iter().sum::<f32>());
+    match sums.enumerate().find(|(_, sum)| (sum - 1.0).abs() > 0.02) {
+        Some((image, sum)) => Err(TrainError::TargetSum { image, sum }),
+        None => Ok(()),
     }
 }
 

@@ -18,8 +18,8 @@ use crate::error::TrainError;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Loss {
-    /// One class for each image, or shares of classes: softmax cross-entropy, the mean over the images. A `Softmax` at the
-    /// end of the model is left to the loss.
+    /// One class for each image, or shares of classes: softmax cross-entropy, the mean over the images. A `Softmax` or
+    /// `LogSoftmax` at the end of the model is left to the loss.
     CrossEntropy(CrossEntropy),
     /// Several labels for each image, each there (1) or not (0): the cross-entropy of each label's sigmoid, the mean over
     /// all labels of all images. A `Sigmoid` at the end of the model is left to the loss.
@@ -85,12 +85,13 @@ impl Loss {
         }
     }
 
-    /// The operator that the loss itself does where it is a model's last.
-    pub(crate) fn last_operator(&self) -> Option<&'static str> {
+    /// Operators that the loss itself does where one of them is a model's last.
+    pub(crate) fn last_operators(&self) -> &'static [&'static str] {
         match self {
-            Self::CrossEntropy(_) => Some("Softmax"),
-            Self::BinaryCrossEntropy => Some("Sigmoid"),
-            Self::MeanSquared | Self::MeanAbsolute => None,
+            // The loss of scores and of the logarithms of their softmax is the same, gradients included.
+            Self::CrossEntropy(_) => &["Softmax", "LogSoftmax"],
+            Self::BinaryCrossEntropy => &["Sigmoid"],
+            Self::MeanSquared | Self::MeanAbsolute => &[],
         }
     }
 
@@ -99,7 +100,8 @@ impl Loss {
         match self {
             Self::CrossEntropy(cross_entropy) => cross_entropy.judge(outputs, width, batch),
             Self::BinaryCrossEntropy => {
-                Ok(binary_cross_entropy::judge(outputs, self.targets(width, batch)?, batch.labels.len()))
+                let targets = shares(self.name(), self.targets(width, batch)?)?;
+                Ok(binary_cross_entropy::judge(outputs, targets, batch.labels.len()))
             }
             Self::MeanSquared => Ok(mean_squared::judge(outputs, self.targets(width, batch)?, batch.labels.len())),
             Self::MeanAbsolute => Ok(mean_absolute::judge(outputs, self.targets(width, batch)?, batch.labels.len())),
@@ -130,6 +132,15 @@ fn targets(width: usize, batch: &Batch) -> Result<Option<&[f32]>, TrainError> {
         return Err(TrainError::TargetLength { values: targets.values.len(), width, images });
     }
     Ok(Some(&targets.values))
+}
+
+/// The targets of `loss`, which must be from 0 to 1.
+fn shares<'a>(loss: &'static str, targets: &'a [f32]) -> Result<&'a [f32], TrainError> {
+    let rounded = -1e-3..=1.0 + 1e-3;
+    match targets.iter().find(|target| !rounded.contains(*target)) {
+        Some(&found) => Err(TrainError::TargetRange { loss, found }),
+        None => Ok(targets),
+    }
 }
 
 /// Sums `value` over all pairs of output and target, with the gradient of the mean: losses that take each output for itself.
@@ -208,5 +219,14 @@ mod tests {
         assert_eq!(message(Loss::default(), &with(8, 4)), expected);
         let expected = "a batch of 2 images has 5 targets, 3 for each image are needed";
         assert_eq!(message(Loss::BinaryCrossEntropy, &with(5, 3)), expected);
+        let holding =
+            |values: [f32; 6]| Batch { targets: Some(Targets { values: values.to_vec(), width: 3 }), ..batch.clone() };
+        let expected = "the targets of `binary-cross-entropy` are from 0 to 1, the data has 3";
+        assert_eq!(message(Loss::BinaryCrossEntropy, &holding([0.0, 1.0, 3.0, 0.0, 0.0, 0.0])), expected);
+        let expected = "the targets of `cross-entropy` are from 0 to 1, the data has -0.5";
+        assert_eq!(message(Loss::default(), &holding([1.0, 0.5, -0.5, 0.0, 0.0, 1.0])), expected);
+        let expected = "the targets of image 1 of a batch sum to 2, `cross-entropy` needs shares that sum to 1: \
+                        where images have several labels, `binary-cross-entropy` is the loss";
+        assert_eq!(message(Loss::default(), &holding([0.0, 1.0, 0.0, 1.0, 0.0, 1.0])), expected);
     }
 }

@@ -26,8 +26,9 @@ fn with_targets(batch: Batch, width: usize, value: impl Fn(usize) -> f32) -> Bat
     Batch { targets: Some(Targets { values, width }), ..batch }
 }
 
+/// Each image has one label.
 fn data() -> Fixed {
-    let several = |at: usize| if at.is_multiple_of(3) { 1.0 } else { 0.0 };
+    let several = |at: usize| if at % 3 == at / 3 % 2 { 1.0 } else { 0.0 };
     Fixed((0..3).map(|seed| with_targets(DATA.batch(seed), 3, several)).collect())
 }
 
@@ -44,6 +45,7 @@ fn a_last_activation_is_left_to_the_loss_that_does_it() {
     for (loss, op) in [(&cross_entropy, "Softmax"), (&Loss::BinaryCrossEntropy, "Sigmoid")] {
         assert_eq!(trained(&linear(Some(op)), loss), trained(&linear(None), loss), "{op}");
     }
+    assert_eq!(trained(&linear(Some("LogSoftmax")), &cross_entropy), trained(&linear(None), &cross_entropy));
     for (loss, op) in [
         (&cross_entropy, "Sigmoid"),
         (&Loss::BinaryCrossEntropy, "Softmax"),
@@ -56,9 +58,36 @@ fn a_last_activation_is_left_to_the_loss_that_does_it() {
 }
 
 #[test]
+fn an_activation_before_a_change_of_shape_is_left_to_the_loss_too() {
+    let fc: Vec<f32> = (0..16).map(|at| (at as f32 - 8.0) / 16.0).collect();
+    let model = |ops: &[&'static str]| {
+        let mut nodes =
+            vec![node("Flatten", &["x"], &["f"], vec![]), node("Gemm", &["f", "fc"], &["a"], vec![int("transB", 1)])];
+        let mut value = "a";
+        for (op, output) in ops.iter().zip(["b", "c"]) {
+            nodes.push(node(op, &[value], &[output], vec![]));
+            value = output;
+        }
+        nodes.push(node("Flatten", &[value], &["y"], vec![]));
+        around(13, nodes, vec![floats("fc", &[1, 16], &fc)])
+    };
+    let data = Fixed((0..3).map(|seed| with_targets(DATA.batch(seed), 1, |at| (at % 2) as f32)).collect());
+    let settings = Settings { epochs: 2, loss: Loss::BinaryCrossEntropy, ..Settings::default() };
+    let run = |ops: &[&'static str]| {
+        let outcome = train(&model(ops), &data, &settings, None, &mut |_| ControlFlow::Continue(()));
+        weight(&outcome.unwrap().model, "fc")
+    };
+    let plain = run(&[]);
+    assert_eq!(run(&["Sigmoid"]), plain);
+    assert_eq!(run(&["Sigmoid", "Identity"]), plain);
+    assert_ne!(run(&["Sigmoid", "Relu"]), plain, "what is computed behind a Sigmoid needs it");
+    assert_ne!(plain, fc);
+}
+
+#[test]
 fn evaluation_counts_what_the_loss_has_answers_for() {
     let model = linear(None);
-    let batch = with_targets(DATA.batch(5), 3, |at| if at % 2 == 0 { 1.0 } else { 0.0 });
+    let batch = with_targets(DATA.batch(5), 3, |at| if at % 3 == at / 3 % 2 { 1.0 } else { 0.0 });
     let outputs = scores(&model, &batch).unwrap();
     let targets = &batch.targets.as_ref().unwrap().values;
     let found = |loss: &Loss| evaluate(&model, loss, &mut [Ok(batch.clone()), Ok(batch.clone())].into_iter()).unwrap();
