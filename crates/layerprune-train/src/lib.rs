@@ -45,6 +45,7 @@ mod kernel;
 mod loss;
 mod lower;
 mod prepare;
+mod probe;
 mod program;
 mod recalibrate;
 mod session;
@@ -59,6 +60,8 @@ pub use evaluate::{Evaluation, evaluate, scores};
 pub use gradients::taylor;
 pub use initialize::initialize;
 pub use lower::supported_ops;
+#[doc(hidden)]
+pub use probe::{Probe, Probed};
 pub use recalibrate::recalibrate;
 pub use settings::{Schedule, Settings};
 #[doc(hidden)]

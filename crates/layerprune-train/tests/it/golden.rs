@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::models::weight;
 
-fn golden(name: &str) -> PathBuf {
+pub(crate) fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden").join(name)
 }
 
@@ -25,7 +25,7 @@ struct Golden {
 }
 
 #[derive(Deserialize)]
-struct GoldenBatch {
+pub(crate) struct GoldenBatch {
     dims: [usize; 4],
     images: Vec<f32>,
     labels: Vec<usize>,
@@ -39,7 +39,13 @@ struct Steps {
     after: BTreeMap<String, Vec<f32>>,
 }
 
-struct Fixed(Vec<Batch>);
+impl GoldenBatch {
+    pub(crate) fn batch(&self) -> Batch {
+        Batch::new(self.images.clone(), self.dims, self.labels.clone())
+    }
+}
+
+pub(crate) struct Fixed(pub(crate) Vec<Batch>);
 
 impl Batches for Fixed {
     fn epoch(
@@ -58,8 +64,7 @@ impl Batches for Fixed {
 fn load() -> (Model, Golden, Vec<Batch>) {
     let model = Model::read(golden("train_net.onnx")).unwrap();
     let golden: Golden = serde_json::from_slice(&fs::read(golden("train_net.json")).unwrap()).unwrap();
-    let batch = |batch: &GoldenBatch| Batch::new(batch.images.clone(), batch.dims, batch.labels.clone());
-    let batches = golden.batches.iter().map(batch).collect();
+    let batches = golden.batches.iter().map(GoldenBatch::batch).collect();
     (model, golden, batches)
 }
 
@@ -70,7 +75,7 @@ fn assert_close(what: &str, found: &[f32], expected: &[f32]) {
     }
 }
 
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         epochs: 1,
         learning_rate: 0.05,
