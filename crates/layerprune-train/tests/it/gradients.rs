@@ -172,8 +172,7 @@ fn difference(found: &[f32], expected: &[f32]) -> Option<String> {
         return Some(format!(" has {} elements instead of {}", found.len(), expected.len()));
     }
     let error = |index: usize| (found[index] - expected[index]).abs() / expected[index].abs().max(1.0);
-    // Negated, so that a NaN is one.
-    let wrong = (0..found.len()).filter(|&index| !(error(index) <= TOLERANCE));
+    let wrong = (0..found.len()).filter(|&index| error(index) > TOLERANCE || found[index].is_nan());
     let worst = wrong.max_by(|&a, &b| error(a).total_cmp(&error(b)))?;
     Some(format!("[{worst}] is {} instead of {}", found[worst], expected[worst]))
 }
