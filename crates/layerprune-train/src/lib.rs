@@ -48,6 +48,7 @@ mod loss;
 mod lower;
 mod optimizer;
 mod prepare;
+mod probe;
 mod program;
 mod recalibrate;
 mod schedule;
@@ -66,6 +67,8 @@ pub use initialize::initialize;
 pub use loss::{Answers, CrossEntropy, Loss};
 pub use lower::supported_ops;
 pub use optimizer::{AdamW, Optimizer, Sgd};
+#[doc(hidden)]
+pub use probe::{Probe, Probed};
 pub use recalibrate::recalibrate;
 pub use schedule::{OneCycle, Schedule};
 pub use settings::Settings;

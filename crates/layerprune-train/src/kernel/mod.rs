@@ -17,7 +17,7 @@ mod sum;
 
 pub(crate) use buffer::Buffer;
 pub(crate) use conv::{Conv, Window};
-pub(crate) use ops::{Statistics, add_relu, average_pool, batch_norm, conv, from_vec, max_pool, to_vec};
+pub(crate) use ops::{Statistics, add_relu, average_pool, batch_norm, clip, conv, from_vec, max_pool, to_vec};
 pub(crate) use pool::Pool;
 
 #[cfg(test)]

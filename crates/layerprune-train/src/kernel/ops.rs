@@ -283,6 +283,40 @@ impl Backward<Flex, 2> for AddReluOp {
     }
 }
 
+/// Each element moved into `low` to `high`. At and beyond these its derivative is 0, as PyTorch's `relu6` and `clamp` have
+/// it; burn's passes at them.
+pub(crate) fn clip(x: Tensor<1>, low: f32, high: f32) -> Tensor<1> {
+    let dims = x.dims();
+    call!(
+        ClipOp,
+        [x],
+        |values| {
+            let x = elements(&values[0]);
+            let y = primitive(sum::zip_map(x, x, |x, _| sum::clipped(x, low, high)), &dims);
+            ((y.clone(), low, high), y)
+        },
+        &dims,
+        1
+    )
+}
+
+#[derive(Debug)]
+struct ClipOp;
+
+impl Backward<Flex, 1> for ClipOp {
+    type State = (FlexTensor, f32, f32);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let (y, low, high) = ops.state;
+        if let [Some(node)] = ops.parents {
+            let inside = |dy, y| if low < y && y < high { dy } else { 0.0 };
+            let dx = sum::zip_map(elements(&dy), elements(&y), inside);
+            grads.register::<Flex>(node.id, primitive(dx, &y.layout().shape().to_vec()));
+        }
+    }
+}
+
 /// The largest element of each window of `x`, whose shape `sizes` states.
 pub(crate) fn max_pool(sizes: Pool, x: Tensor<4>) -> Tensor<4> {
     let [images, channels, ..] = x.dims();

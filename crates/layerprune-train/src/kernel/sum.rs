@@ -50,6 +50,13 @@ pub(super) fn rectified(x: f32) -> f32 {
     if x < 0.0 { 0.0 } else { x }
 }
 
+/// `min(max(x, low), high)` that keeps a NaN.
+#[inline(always)]
+pub(super) fn clipped(x: f32, low: f32, high: f32) -> f32 {
+    let x = if x < low { low } else { x };
+    if x > high { high } else { x }
+}
+
 /// `f` of each pair of elements.
 pub(super) fn zip_map(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
     assert_eq!(a.len(), b.len(), "element-wise operands must have one length");

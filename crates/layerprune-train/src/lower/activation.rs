@@ -1,8 +1,11 @@
 //! Relu, LeakyRelu, Elu, Clip, Sigmoid, Tanh, HardSigmoid, HardSwish, Softmax, Dropout.
+//!
+//! Where a function has a kink, its derivative there is PyTorch's.
 
-use burn::tensor::activation as burn_activation;
+use burn::tensor::{Tensor, activation as burn_activation};
 
 use super::{Call, Fault, Frame, Op, one};
+use crate::kernel;
 use crate::value::{Value, same_rank};
 
 /// A function of each element of a floating-point tensor.
@@ -22,7 +25,7 @@ pub(super) fn relu(_: &mut Call<'_>) -> Result<Op, Fault> {
 
 pub(super) fn leaky_relu(call: &mut Call<'_>) -> Result<Op, Fault> {
     let alpha = f64::from(call.float("alpha", 0.01)?);
-    Ok(one(move |frame| elementwise!(frame, x => burn_activation::leaky_relu(x, alpha))))
+    Ok(one(move |frame| elementwise!(frame, x => burn_activation::relu(x.clone()) + x.clamp_max(0.0) * alpha)))
 }
 
 pub(super) fn elu(call: &mut Call<'_>) -> Result<Op, Fault> {
@@ -45,11 +48,17 @@ pub(super) fn tanh(_: &mut Call<'_>) -> Result<Op, Fault> {
 
 pub(super) fn hard_sigmoid(call: &mut Call<'_>) -> Result<Op, Fault> {
     let (alpha, beta) = (call.float("alpha", 0.2)?, call.float("beta", 0.5)?);
-    Ok(one(move |frame| elementwise!(frame, x => (x * alpha + beta).clamp(0.0, 1.0))))
+    Ok(one(move |frame| elementwise!(frame, x => clipped(x * alpha + beta, 0.0, 1.0))))
 }
 
 pub(super) fn hard_swish(_: &mut Call<'_>) -> Result<Op, Fault> {
-    Ok(one(|frame| elementwise!(frame, x => x.clone() * (x / 6.0 + 0.5).clamp(0.0, 1.0))))
+    Ok(one(|frame| elementwise!(frame, x => x.clone() * clipped(x / 6.0 + 0.5, 0.0, 1.0))))
+}
+
+fn clipped<const D: usize>(x: Tensor<D>, low: f32, high: f32) -> Tensor<D> {
+    let dims = x.dims();
+    let len = dims.iter().product::<usize>();
+    kernel::clip(x.reshape([len]), low, high).reshape(dims)
 }
 
 /// Limits are attributes to opset 10, inputs from 11.
@@ -59,12 +68,11 @@ pub(super) fn clip(call: &mut Call<'_>) -> Result<Op, Fault> {
     Ok(one(move |frame| {
         let low = given.0.or(frame.scalar(1)?);
         let high = given.1.or(frame.scalar(2)?);
-        elementwise!(frame, x => match (low, high) {
-            (None, None) => x,
-            (Some(low), None) => x.clamp_min(low),
-            (None, Some(high)) => x.clamp_max(high),
-            (Some(low), Some(high)) => x.clamp(low, high),
-        })
+        if low.is_none() && high.is_none() {
+            return frame.take(0);
+        }
+        let (low, high) = (low.unwrap_or(f32::NEG_INFINITY), high.unwrap_or(f32::INFINITY));
+        elementwise!(frame, x => clipped(x, low, high))
     }))
 }
 

@@ -88,6 +88,13 @@ impl<'a> Run<'a> {
         self.values[place].clone().expect("it was just set")
     }
 
+    /// Asks for the gradient of every floating-point tensor that is stored, trained or not.
+    pub(crate) fn track_all(&mut self) {
+        for (place, value) in self.values.iter_mut().enumerate() {
+            *value = self.weights.value(place).map(Value::require_grad);
+        }
+    }
+
     /// Multiplies `value` by ones: their gradient is that of each element times the element.
     pub(crate) fn gate(&mut self, gate: usize, value: Value) -> Result<Value, Fault> {
         if !self.is_training() || matches!(value, Value::Ints(_)) {

@@ -25,7 +25,7 @@ struct Golden {
 }
 
 #[derive(Deserialize)]
-struct GoldenBatch {
+pub(crate) struct GoldenBatch {
     dims: [usize; 4],
     images: Vec<f32>,
     labels: Vec<usize>,
@@ -37,6 +37,12 @@ struct Steps {
     losses: Vec<f64>,
     gradients: BTreeMap<String, Vec<f32>>,
     after: BTreeMap<String, Vec<f32>>,
+}
+
+impl GoldenBatch {
+    pub(crate) fn batch(&self) -> Batch {
+        Batch::new(self.images.clone(), self.dims, self.labels.clone())
+    }
 }
 
 pub(crate) struct Fixed(pub(crate) Vec<Batch>);
@@ -58,8 +64,7 @@ impl Batches for Fixed {
 fn load() -> (Model, Golden, Vec<Batch>) {
     let model = Model::read(golden("train_net.onnx")).unwrap();
     let golden: Golden = serde_json::from_slice(&fs::read(golden("train_net.json")).unwrap()).unwrap();
-    let batch = |batch: &GoldenBatch| Batch::new(batch.images.clone(), batch.dims, batch.labels.clone());
-    let batches = golden.batches.iter().map(batch).collect();
+    let batches = golden.batches.iter().map(GoldenBatch::batch).collect();
     (model, golden, batches)
 }
 
@@ -74,7 +79,7 @@ fn sgd(momentum: f64, nesterov: bool) -> Optimizer {
     Optimizer::Sgd(Sgd { momentum, nesterov })
 }
 
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         epochs: 1,
         learning_rate: 0.05,

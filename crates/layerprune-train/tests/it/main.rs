@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod checkpoint;
+mod curve;
 mod errors;
 mod golden;
+mod gradients;
 mod losses;
 mod models;
 mod ops;

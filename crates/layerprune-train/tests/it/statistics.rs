@@ -1,10 +1,15 @@
 //! Batch-norm statistics, initial weights, and how weights are found in a file.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::ops::ControlFlow;
 
 use layerprune::batch::Batch;
 use layerprune_train::{Loss, Settings, evaluate, initialize, recalibrate, scores, train};
+use serde::Deserialize;
 
+use crate::golden::{Fixed, GoldenBatch, golden, settings};
+use crate::gradients::{GoldenNode, GoldenTensor, graph};
 use crate::models::{Noise, around, floats, int, node, small, weight};
 
 const DATA: Noise = Noise { batches: 2, images: 4, classes: 3 };
@@ -37,6 +42,35 @@ fn recalibrating_averages_mean_and_unbiased_variance_over_batches() {
     assert!((weight(&tuned, "variance")[0] - (16.0 / 15.0 + 16.0) / 2.0).abs() < 1e-5);
     assert_eq!(weight(&tuned, "scale"), [2.0]);
     assert_eq!(weight(&tuned, "shift"), [0.5]);
+}
+
+#[derive(Deserialize)]
+struct Running {
+    nodes: Vec<GoldenNode>,
+    tensors: BTreeMap<String, GoldenTensor>,
+    batches: Vec<GoldenBatch>,
+    /// Means and variances behind each batch.
+    after: Vec<BTreeMap<String, Vec<f32>>>,
+}
+
+#[test]
+fn running_statistics_are_pytorchs_behind_every_step() {
+    let running: Running = serde_json::from_slice(&fs::read(golden("train_statistics.json")).unwrap()).unwrap();
+    let model = graph(13, &running.nodes, &running.tensors);
+    let batches: Vec<_> = running.batches.iter().map(GoldenBatch::batch).collect();
+    for (step, expected) in running.after.iter().enumerate() {
+        let data = Fixed(batches[..=step].to_vec());
+        let outcome = train(&model, &data, &settings(), None, &mut |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!(expected.len(), 6, "mean and variance of three batch norms");
+        for (name, expected) in expected {
+            let found = weight(&outcome.model, name);
+            assert_eq!(found.len(), expected.len());
+            for (found, expected) in found.iter().zip(expected) {
+                let error = (found - expected).abs() / expected.abs().max(1.0);
+                assert!(error < 1e-4, "{name} behind step {step}: {found} instead of {expected}");
+            }
+        }
+    }
 }
 
 #[test]
