@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::open::Split;
+use crate::resize::Interpolation;
 use crate::spec::KINDS;
 
 /// Why data could not be read or batches not be made.
@@ -234,6 +235,12 @@ pub enum DataError {
     ResizeTo {
         /// Height and width in pixels.
         size: [u32; 2],
+    },
+    /// An interpolation can't be read from text.
+    #[error("`{text}` is no interpolation; there are {}", Interpolation::ALL.map(Interpolation::name).join(", "))]
+    Interpolation {
+        /// The text.
+        text: String,
     },
     /// A normalisation can't be read from text.
     #[error("cannot read the normalisation `{text}`: expected one of {presets}, or `MEAN,…/STD,…`")]

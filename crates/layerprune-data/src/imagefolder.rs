@@ -4,13 +4,13 @@ use std::fs::{self, File};
 use std::io::{BufReader, Cursor};
 use std::path::{Path, PathBuf};
 
-use image::imageops::FilterType;
 use image::{DynamicImage, ImageDecoder, ImageReader};
 use rayon::prelude::*;
 
 use crate::dataset::{Dataset, Pixels, planes};
 use crate::error::DataError;
 use crate::open::Split;
+use crate::resize::{Interpolation, Region, resize};
 
 const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
 const SPLIT_FOLDERS: [&str; 3] = ["train", "test", "val"];
@@ -170,13 +170,14 @@ impl Folder {
         let decoder = decoder(Cursor::new(&bytes), path)?;
         self.check(index, &Header::of(&decoder, path)?)?;
         let image = DynamicImage::from_decoder(decoder).map_err(fault)?;
-        let image = match self.resize {
-            Some([height, width]) if [image.height(), image.width()] != [height, width] => {
-                image.resize_exact(width, height, FilterType::Triangle)
-            }
-            _ => image,
-        };
-        Ok(if self.gray { image.into_luma8().into_raw() } else { planes(&image.into_rgb8(), 3).collect() })
+        let shape = [if self.gray { 1 } else { 3 }, image.height() as usize, image.width() as usize];
+        let pixels =
+            if self.gray { image.into_luma8().into_raw() } else { planes(&image.into_rgb8(), 3).collect::<Vec<u8>>() };
+        let whole = Region::whole([shape[1], shape[2]]);
+        Ok(match self.resize {
+            Some(size) => resize(&pixels, shape, whole, size.map(|size| size as usize), Interpolation::Bilinear),
+            None => pixels,
+        })
     }
 
     fn check(&self, index: usize, header: &Header) -> Result<(), DataError> {

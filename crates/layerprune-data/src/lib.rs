@@ -42,6 +42,7 @@ mod npz;
 mod open;
 mod preprocess;
 mod random;
+mod resize;
 mod spec;
 
 pub use batch::{Augment, BatchOptions, Batches};
@@ -50,4 +51,5 @@ pub use error::DataError;
 pub use layerprune::batch::Batch;
 pub use open::{OpenOptions, Split, open};
 pub use preprocess::Preprocess;
+pub use resize::Interpolation;
 pub use spec::DataSpec;
