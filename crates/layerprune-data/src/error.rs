@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::augment::AugmentError;
 use crate::open::Split;
 use crate::resize::Interpolation;
 use crate::spec::KINDS;
@@ -295,4 +296,7 @@ pub enum DataError {
         /// Why.
         source: std::io::Error,
     },
+    /// Images can't be augmented as asked.
+    #[error(transparent)]
+    Augment(#[from] AugmentError),
 }

@@ -159,8 +159,21 @@ impl Folder {
         self.files.len()
     }
 
-    /// The pixels of a file in CHW order.
+    /// The pixels of a file in CHW order, of the set's size.
     pub(crate) fn decode(&self, index: usize) -> Result<Vec<u8>, DataError> {
+        let (pixels, size) = self.decode_whole(index)?;
+        let channels = if self.gray { 1 } else { 3 };
+        Ok(match self.resize {
+            Some(wanted) => {
+                let wanted = wanted.map(|side| side as usize);
+                resize(&pixels, [channels, size[0], size[1]], Region::whole(size), wanted, Interpolation::Bilinear)
+            }
+            None => pixels,
+        })
+    }
+
+    /// The pixels of a file in CHW order, with its own height and width.
+    pub(crate) fn decode_whole(&self, index: usize) -> Result<(Vec<u8>, [usize; 2]), DataError> {
         let path = &self.files[index];
         let bytes = fs::read(path).map_err(|source| DataError::Read { path: path.clone(), source })?;
         let fault = |source| DataError::Decode { path: path.clone(), source };
@@ -170,14 +183,9 @@ impl Folder {
         let decoder = decoder(Cursor::new(&bytes), path)?;
         self.check(index, &Header::of(&decoder, path)?)?;
         let image = DynamicImage::from_decoder(decoder).map_err(fault)?;
-        let shape = [if self.gray { 1 } else { 3 }, image.height() as usize, image.width() as usize];
-        let pixels =
-            if self.gray { image.into_luma8().into_raw() } else { planes(&image.into_rgb8(), 3).collect::<Vec<u8>>() };
-        let whole = Region::whole([shape[1], shape[2]]);
-        Ok(match self.resize {
-            Some(size) => resize(&pixels, shape, whole, size.map(|size| size as usize), Interpolation::Bilinear),
-            None => pixels,
-        })
+        let size = [image.height() as usize, image.width() as usize];
+        let pixels = if self.gray { image.into_luma8().into_raw() } else { planes(&image.into_rgb8(), 3).collect() };
+        Ok((pixels, size))
     }
 
     fn check(&self, index: usize, header: &Header) -> Result<(), DataError> {
