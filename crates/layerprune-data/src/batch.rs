@@ -551,7 +551,7 @@ mod tests {
         let expected = "color-jitter takes gray or RGB images, but these have 2 channels: leave it out";
         assert_eq!(refuse(&noise([8, 8, 2]), jitter), expected);
         let mixup = Augment { mixup: Some(0.0), ..Augment::default() };
-        let expected = "mixup is 0, expected a finite number more than 0 (alpha of its distribution)";
+        let expected = "mixup is 0, expected 0.01 to 100 (alpha of its distribution)";
         assert_eq!(refuse(&noise([8, 8, 3]), mixup), expected);
         let class = vec!["x".to_owned()];
         let floats = Dataset::new("x".to_owned(), Pixels::Floats(vec![0.5; 4]), [1, 2, 2], vec![0], class).unwrap();

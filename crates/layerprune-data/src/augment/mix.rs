@@ -1,10 +1,15 @@
 //! Mixup and cutmix: images of a batch put together, with the shares of their classes.
 
+use std::ops::RangeInclusive;
+
 use layerprune::batch::{Batch, Targets};
 use rand::{Rng, RngExt};
 use rand_distr::Beta;
 
 use super::{Augment, AugmentError};
+
+/// What alpha may be: beyond, shares are as good as always whole or always a half.
+const ALPHAS: RangeInclusive<f64> = 0.01..=100.0;
 
 /// The two ways of mixing; with both, one is drawn for each batch.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,20 +35,16 @@ impl Mix {
     pub(super) fn check(&self) -> Result<(), AugmentError> {
         for (field, alpha) in [("mixup", self.mixup), ("cutmix", self.cutmix)] {
             if let Some(alpha) = alpha
-                && distribution(alpha).is_none()
+                && !ALPHAS.contains(&alpha)
             {
-                return Err(AugmentError::range(
-                    field,
-                    alpha,
-                    "a finite number more than 0 (alpha of its distribution)",
-                ));
+                return Err(AugmentError::range(field, alpha, "0.01 to 100 (alpha of its distribution)"));
             }
         }
         Ok(())
     }
 
     /// Mixes the images of a batch as drawn, and with them its targets: those that it has, or else the shares of `classes`
-    /// classes, one by one.
+    /// classes; without classes, images alone.
     pub(crate) fn apply(&self, batch: &mut Batch, classes: usize, random: &mut impl Rng) {
         if let Some(mixture) = self.draw(batch.shape, random) {
             mixture.apply(batch, classes);
@@ -76,7 +77,7 @@ impl Mix {
 }
 
 fn distribution(alpha: f64) -> Option<Beta<f64>> {
-    Beta::new(alpha, alpha).ok().filter(|_| alpha.is_finite())
+    Beta::new(alpha, alpha).ok()
 }
 
 impl Mixture {
@@ -107,9 +108,10 @@ impl Mixture {
                 }
             }
         });
-        let mut targets = batch.targets.take().unwrap_or_else(|| one_by_one(&batch.labels, classes));
-        with_the_one_before(&mut targets.values, targets.width, blend);
-        batch.targets = Some(targets);
+        batch.targets = batch.targets.take().or_else(|| (classes > 0).then(|| one_by_one(&batch.labels, classes)));
+        if let Some(targets) = &mut batch.targets {
+            with_the_one_before(&mut targets.values, targets.width, blend);
+        }
         if share < 0.5 && images > 0 {
             batch.labels.rotate_right(1);
         }
@@ -177,6 +179,9 @@ mod tests {
         mixed.targets = Some(Targets { values: vec![4.0, 8.0, 0.0], width: 1 });
         Mixture::Everywhere(0.75).apply(&mut mixed, 4);
         assert_eq!(mixed.targets, Some(Targets { values: vec![3.0, 7.0, 2.0], width: 1 }));
+        let mut without_classes = batch();
+        Mixture::Everywhere(0.75).apply(&mut without_classes, 0);
+        assert_eq!((without_classes.images[16], without_classes.targets), (1.75, None));
     }
 
     #[test]
@@ -193,9 +198,10 @@ mod tests {
             (0..count)
                 .map(move |number| mix.draw([64, 3, 400, 400], &mut generator(1, Purpose::Mix, 0, number)).unwrap())
         };
-        for alpha in [0.2, 1.0, 4.0] {
+        for alpha in [0.01, 0.2, 1.0, 4.0, 100.0] {
             let shares: Vec<f64> =
                 draw(Mix { mixup: Some(alpha), cutmix: None }).map(|mixture| mixture.share([400, 400])).collect();
+            assert!(shares.iter().all(|share| (0.0..=1.0).contains(share)));
             let mean = shares.iter().sum::<f64>() / count as f64;
             let variance = shares.iter().map(|share| (share - mean).powi(2)).sum::<f64>() / count as f64;
             // The variance of Beta(α, α) is 1 / (4 (2α + 1)).

@@ -68,10 +68,10 @@ pub struct Augment {
     /// Overwrites a rectangle, after normalisation.
     pub random_erasing: Option<RandomErasing>,
     /// Mixes each image with another of its batch, in shares drawn from the distribution Beta(alpha, alpha); this is
-    /// alpha, more than 0. Small ones mix little: 0.2 is usual. With `cutmix` too, one of both is drawn for each batch.
+    /// alpha, 0.01 to 100. Small ones mix little: 0.2 is usual. With `cutmix` too, one of both is drawn for each batch.
     pub mixup: Option<f64>,
     /// Puts a rectangle of another image of the batch into each, with a share of the area drawn from Beta(alpha, alpha);
-    /// this is alpha, more than 0. 1 is usual.
+    /// this is alpha, 0.01 to 100. 1 is usual.
     pub cutmix: Option<f64>,
 }
 
@@ -331,7 +331,7 @@ mod tests {
             ),
             (
                 Augment { cutmix: Some(f64::INFINITY), ..none },
-                "cutmix is inf, expected a finite number more than 0 (alpha of its distribution)",
+                "cutmix is inf, expected 0.01 to 100 (alpha of its distribution)",
             ),
         ] {
             assert_eq!(augment.check().unwrap_err().to_string(), expected);
