@@ -72,7 +72,7 @@ fn main() {
 fn pass(data: &Dataset, options: &BatchOptions, step: Duration) -> (Duration, Duration) {
     let start = Instant::now();
     let mut batches = data.batches(options).unwrap();
-    while let Some(batch) = batches.next() {
+    for batch in batches.by_ref() {
         black_box(batch.unwrap());
         train(step);
     }
