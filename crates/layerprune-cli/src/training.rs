@@ -63,7 +63,7 @@ pub(crate) fn settings(args: &SettingArgs, learning_rate: f64, seed: u64) -> Res
 
 /// The augmentation on the command line.
 pub(crate) fn augment(args: &SettingArgs) -> Augment {
-    Augment { pad_crop: (args.pad_crop > 0).then_some(args.pad_crop), flip: args.flip }
+    Augment { pad_crop: (args.pad_crop > 0).then_some(args.pad_crop), flip: args.flip, ..Augment::default() }
 }
 
 fn schedule(text: &str) -> Result<Schedule> {

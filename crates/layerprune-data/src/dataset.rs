@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use image::imageops::{self, FilterType};
-use image::{ImageBuffer, Luma};
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
 use crate::error::DataError;
 use crate::imagefolder::Folder;
 use crate::random::{Purpose, generator};
+use crate::resize::{Interpolation, Region, resize};
 
 /// Labelled images of one shape.
 ///
@@ -235,30 +234,26 @@ impl Dataset {
             return self;
         }
         let plane = old_height * old_width;
-        // Images of a size beyond u32 would not fit into memory.
-        let (from, to) = ((old_width as u32, old_height as u32), (width, height));
+        let (from, to) = ([1, old_height, old_width], [height as usize, width as usize]);
+        let whole = Region::whole([old_height, old_width]);
         let pixels = match &self.store.pixels {
-            Pixels::Bytes(bytes) => Pixels::Bytes(
-                bytes.par_chunks_exact(plane).flat_map_iter(|plane| resize_bytes(plane, from, to)).collect(),
-            ),
-            Pixels::Floats(floats) => Pixels::Floats(
-                floats.par_chunks_exact(plane).flat_map_iter(|plane| resize_floats(plane, from, to)).collect(),
-            ),
+            Pixels::Bytes(bytes) => {
+                let planes = bytes.par_chunks_exact(plane);
+                Pixels::Bytes(
+                    planes.flat_map_iter(|plane| resize(plane, from, whole, to, Interpolation::Bilinear)).collect(),
+                )
+            }
+            Pixels::Floats(floats) => {
+                let planes = floats.par_chunks_exact(plane);
+                Pixels::Floats(
+                    planes.flat_map_iter(|plane| resize(plane, from, whole, to, Interpolation::Bilinear)).collect(),
+                )
+            }
             Pixels::Files(_) => return self,
         };
         let store = Store { pixels, shape, labels: self.store.labels.clone(), classes: self.store.classes.clone() };
         Dataset { store: Arc::new(store), order: self.order }
     }
-}
-
-fn resize_bytes(plane: &[u8], from: (u32, u32), to: (u32, u32)) -> Vec<u8> {
-    let image = ImageBuffer::<Luma<u8>, &[u8]>::from_raw(from.0, from.1, plane);
-    image.map_or_else(Vec::new, |image| imageops::resize(&image, to.0, to.1, FilterType::Triangle).into_raw())
-}
-
-fn resize_floats(plane: &[f32], from: (u32, u32), to: (u32, u32)) -> Vec<f32> {
-    let image = ImageBuffer::<Luma<f32>, &[f32]>::from_raw(from.0, from.1, plane);
-    image.map_or_else(Vec::new, |image| imageops::resize(&image, to.0, to.1, FilterType::Triangle).into_raw())
 }
 
 /// The channels of an image in HWC order, one after the other.

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::augment::AugmentError;
 use crate::open::Split;
+use crate::resize::Interpolation;
 use crate::spec::KINDS;
 
 /// Why data could not be read or batches not be made.
@@ -235,6 +237,12 @@ pub enum DataError {
         /// Height and width in pixels.
         size: [u32; 2],
     },
+    /// An interpolation can't be read from text.
+    #[error("`{text}` is no interpolation; there are {}", Interpolation::ALL.map(Interpolation::name).join(", "))]
+    Interpolation {
+        /// The text.
+        text: String,
+    },
     /// A normalisation can't be read from text.
     #[error("cannot read the normalisation `{text}`: expected one of {presets}, or `MEAN,…/STD,…`")]
     Normalization {
@@ -288,4 +296,7 @@ pub enum DataError {
         /// Why.
         source: std::io::Error,
     },
+    /// Images can't be augmented as asked.
+    #[error(transparent)]
+    Augment(#[from] AugmentError),
 }

@@ -4,13 +4,13 @@ use std::fs::{self, File};
 use std::io::{BufReader, Cursor};
 use std::path::{Path, PathBuf};
 
-use image::imageops::FilterType;
 use image::{DynamicImage, ImageDecoder, ImageReader};
 use rayon::prelude::*;
 
 use crate::dataset::{Dataset, Pixels, planes};
 use crate::error::DataError;
 use crate::open::Split;
+use crate::resize::{Interpolation, Region, resize};
 
 const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
 const SPLIT_FOLDERS: [&str; 3] = ["train", "test", "val"];
@@ -159,8 +159,21 @@ impl Folder {
         self.files.len()
     }
 
-    /// The pixels of a file in CHW order.
+    /// The pixels of a file in CHW order, of the set's size.
     pub(crate) fn decode(&self, index: usize) -> Result<Vec<u8>, DataError> {
+        let (pixels, size) = self.decode_whole(index)?;
+        let channels = if self.gray { 1 } else { 3 };
+        Ok(match self.resize {
+            Some(wanted) => {
+                let wanted = wanted.map(|side| side as usize);
+                resize(&pixels, [channels, size[0], size[1]], Region::whole(size), wanted, Interpolation::Bilinear)
+            }
+            None => pixels,
+        })
+    }
+
+    /// The pixels of a file in CHW order, with its own height and width.
+    pub(crate) fn decode_whole(&self, index: usize) -> Result<(Vec<u8>, [usize; 2]), DataError> {
         let path = &self.files[index];
         let bytes = fs::read(path).map_err(|source| DataError::Read { path: path.clone(), source })?;
         let fault = |source| DataError::Decode { path: path.clone(), source };
@@ -170,13 +183,9 @@ impl Folder {
         let decoder = decoder(Cursor::new(&bytes), path)?;
         self.check(index, &Header::of(&decoder, path)?)?;
         let image = DynamicImage::from_decoder(decoder).map_err(fault)?;
-        let image = match self.resize {
-            Some([height, width]) if [image.height(), image.width()] != [height, width] => {
-                image.resize_exact(width, height, FilterType::Triangle)
-            }
-            _ => image,
-        };
-        Ok(if self.gray { image.into_luma8().into_raw() } else { planes(&image.into_rgb8(), 3).collect() })
+        let size = [image.height() as usize, image.width() as usize];
+        let pixels = if self.gray { image.into_luma8().into_raw() } else { planes(&image.into_rgb8(), 3).collect() };
+        Ok((pixels, size))
     }
 
     fn check(&self, index: usize, header: &Header) -> Result<(), DataError> {

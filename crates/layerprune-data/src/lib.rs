@@ -32,6 +32,7 @@
 //! # Ok::<(), layerprune_data::DataError>(())
 //! ```
 
+mod augment;
 mod batch;
 mod cifar;
 mod dataset;
@@ -42,12 +43,15 @@ mod npz;
 mod open;
 mod preprocess;
 mod random;
+mod resize;
 mod spec;
 
-pub use batch::{Augment, BatchOptions, Batches};
+pub use augment::{Augment, AugmentError, ColorJitter, ErasingFill, RandAugment, RandomErasing, ResizedCrop, Rotation};
+pub use batch::{BatchOptions, Batches};
 pub use dataset::Dataset;
 pub use error::DataError;
 pub use layerprune::batch::Batch;
 pub use open::{OpenOptions, Split, open};
 pub use preprocess::Preprocess;
+pub use resize::Interpolation;
 pub use spec::DataSpec;

@@ -32,8 +32,7 @@ impl fmt::Display for Split {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OpenOptions {
-    /// Height and width in pixels that images are stretched to (triangle filter, wider when shrinking); as they are
-    /// when none.
+    /// Height and width in pixels that images are stretched to, with Pillow's bilinear filter; as they are when none.
     pub resize: Option<[u32; 2]>,
 }
 

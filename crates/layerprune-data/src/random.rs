@@ -10,6 +10,7 @@ pub(crate) enum Purpose {
     Augment = 2,
     HoldOut = 3,
     Balance = 4,
+    Mix = 5,
 }
 
 /// The generator for one purpose; `a` and `b` are the epoch, the sample or the class that it is drawn for.
