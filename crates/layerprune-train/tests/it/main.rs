@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod checkpoint;
+mod distill;
 mod errors;
 mod golden;
 mod losses;
 mod models;
 mod ops;
 mod shared;
+mod sparsity;
 mod statistics;
 mod steps;
 mod taylor;
