@@ -94,6 +94,9 @@ pub enum CheckpointError {
         /// This run's.
         expected: usize,
     },
+    /// Made with another teacher.
+    #[error("the model learnt from another teacher there")]
+    OtherTeacher,
     /// Holds other weights than the model, though its digest agrees.
     #[error("its weights are not those of the model")]
     OtherWeights,
@@ -103,7 +106,7 @@ pub enum CheckpointError {
 ///
 /// The file is 16 bytes of name, a format version, the length of a JSON header, the header, the numbers as little-endian
 /// `f32` and a check sum. The header lists the tensors that the numbers are, in sections: `weights`, one for each moment of the
-/// optimiser, `averages`.
+/// optimiser, `averages`, and what regularisers keep.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
     header: Header,
@@ -116,6 +119,8 @@ struct Header {
     model: ModelDigest,
     settings: Settings,
     batches_per_epoch: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    teacher: Option<ModelDigest>,
     progress: Progress,
     note: String,
     sections: Vec<Listed>,
@@ -197,6 +202,7 @@ impl Checkpoint {
             model: trainer.model.digest(),
             settings: trainer.settings.clone(),
             batches_per_epoch: trainer.batches_per_epoch,
+            teacher: trainer.teacher.as_ref().map(|teacher| teacher.digest.clone()),
             progress: trainer.progress,
             note: String::new(),
             sections: sections.iter().map(Listed::of).collect(),
@@ -218,6 +224,9 @@ impl Checkpoint {
         let (found, expected) = (self.header.batches_per_epoch, trainer.batches_per_epoch);
         if found != expected {
             return Err(CheckpointError::OtherData { found, expected });
+        }
+        if self.header.teacher.as_ref() != trainer.teacher.as_ref().map(|teacher| &teacher.digest) {
+            return Err(CheckpointError::OtherTeacher);
         }
         let sections: Vec<Listed> = trainer.sections().iter().map(Listed::of).collect();
         if self.header.sections != sections || self.header.numbers() != Some(self.data.len()) {

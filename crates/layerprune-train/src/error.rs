@@ -158,6 +158,82 @@ pub enum TrainError {
         /// What it may be.
         expected: &'static str,
     },
+    /// A teacher without settings for it, or settings without one.
+    #[error("{}", if *given {
+        "a teacher is given, and the settings do not say what to learn from it: set `distill`"
+    } else {
+        "the settings ask for distillation, and no teacher is given: give the unpruned model"
+    })]
+    Taught {
+        /// Whether there is a teacher.
+        given: bool,
+    },
+    /// The teacher cannot be run.
+    #[error("the teacher cannot be used")]
+    Teacher {
+        /// Why.
+        source: Box<TrainError>,
+    },
+    /// Outputs that cannot be compared.
+    #[error(
+        "the teacher gives {teacher} numbers for each image, the model {model}: it must be a teacher of the same task"
+    )]
+    TeacherWidth {
+        /// Outputs of the teacher.
+        teacher: usize,
+        /// Outputs of the model.
+        model: usize,
+    },
+    /// Values that cannot be compared.
+    #[error(
+        "`{value}` has shape {model:?} in the model and {teacher:?} in the teacher: leave it out of `distill.blocks`"
+    )]
+    BlockShapes {
+        /// The value.
+        value: String,
+        /// Its shape in the model; empty where it is not computed.
+        model: Vec<usize>,
+        /// Its shape in the teacher.
+        teacher: Vec<usize>,
+    },
+    /// No block output is in both models.
+    #[error(
+        "model and teacher have no end of a block in common, by name and shape:          set `distill.block-weight` to 0, or give the model that this one was cut from"
+    )]
+    NoBlockPairs,
+    /// Input shapes do not fit a model.
+    #[error("the shapes of a model's inputs contradict each other")]
+    Shapes(#[from] layerprune::shapes::ShapeError),
+    /// A pattern that names nothing.
+    #[error("`{setting}` names `{pattern}`, which is no {what}; there are: {known}")]
+    NoSuchTensor {
+        /// The setting or regulariser.
+        setting: &'static str,
+        /// The pattern.
+        pattern: String,
+        /// What it should name.
+        what: &'static str,
+        /// The names there are.
+        known: String,
+    },
+    /// A regulariser without anything to act on.
+    #[error(
+        "`{setting}` acts on every {what} and the model has none: put scales in, or name tensors; there are: {known}"
+    )]
+    NothingSparse {
+        /// The regulariser.
+        setting: &'static str,
+        /// What it acts on.
+        what: &'static str,
+        /// What could be named.
+        known: String,
+    },
+    /// Two regularisers for one tensor.
+    #[error("`{tensor}` is named by two regularisers: leave it to one of them")]
+    RegularizedTwice {
+        /// The tensor.
+        tensor: String,
+    },
     /// Nothing to recalibrate.
     #[error("the model has no batch norm to recalibrate (was it exported with batch norms folded into convolutions?)")]
     NoBatchNorm,

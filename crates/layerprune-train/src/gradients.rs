@@ -13,7 +13,7 @@ use layerprune::shapes::Shapes;
 use crate::error::{DataError, TrainError};
 use crate::loss::Loss;
 use crate::lower::Mode;
-use crate::session::{Differentiated, Session};
+use crate::session::{Differentiated, Marks, Session};
 
 /// A site with what its statistics are taken of besides gradients.
 struct Seen<'a> {
@@ -45,7 +45,7 @@ pub fn taylor(
     let loss = Loss::default();
     let gated = wanted.contains(&Statistic::TaylorGate) || wanted.contains(&Statistic::TaylorOutput);
     let gates: Vec<_> = sites.iter().filter(|_| gated).map(|site| site.gate).collect();
-    let session = Session::gated(model, &loss, &gates)?;
+    let session = Session::marked(model, &loss, &Marks { gated: &gates, ..Marks::default() })?;
     let sites: Vec<Seen<'_>> = sites.iter().map(|site| seen(&session, model, shapes, site)).collect();
     let mut sums = GradientSums::new(wanted);
     let mut count = 0;

@@ -9,6 +9,7 @@ use crate::error::TrainError;
 use crate::loss::Loss;
 use crate::prepare::prepared;
 use crate::program::Program;
+use crate::session::Marks;
 
 /// How a weight begins.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,7 +33,7 @@ enum Start {
 pub fn initialize(model: &Model, seed: u64) -> Result<Model, TrainError> {
     model.graph.validate()?;
     let mut graph = prepared(&model.graph);
-    Program::new(&graph, Loss::default().last_operators(), &[])?;
+    Program::new(&graph, Loss::default().last_operators(), &Marks::default())?;
     let mut starts: BTreeMap<String, (ValueId, Start)> = BTreeMap::new();
     for (_, node) in graph.nodes() {
         let dims = |position: usize| -> Vec<usize> {

@@ -6,6 +6,7 @@
 //! | function | does |
 //! |---|---|
 //! | [`train`] | moves weights along the gradients of a [`Loss`] by an [`Optimizer`], from given weights or from a [`Checkpoint`] |
+//! | [`distill()`] | the same, learning from a teacher as [`Distill`] says |
 //! | [`recalibrate`] | estimates batch-norm statistics anew |
 //! | [`taylor`] | statistics of filters that are taken of gradients |
 //! | [`evaluate`] | counts right answers and sums a [`Loss`] |
@@ -38,6 +39,7 @@
 
 mod checkpoint;
 mod clip;
+mod distill;
 mod ema;
 mod error;
 mod evaluate;
@@ -47,10 +49,12 @@ mod kernel;
 mod loss;
 mod lower;
 mod optimizer;
+mod pattern;
 mod prepare;
 mod probe;
 mod program;
 mod recalibrate;
+mod regularize;
 mod schedule;
 mod session;
 mod settings;
@@ -60,6 +64,7 @@ mod value;
 mod weights;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
+pub use distill::{BlockPair, Distill, block_pairs};
 pub use error::{DataError, TrainError, UnsupportedNode};
 pub use evaluate::{Evaluation, evaluate, scores};
 pub use gradients::taylor;
@@ -70,8 +75,9 @@ pub use optimizer::{AdamW, Optimizer, Sgd};
 #[doc(hidden)]
 pub use probe::{Probe, Probed};
 pub use recalibrate::recalibrate;
+pub use regularize::{ChannelLimit, Ecc, Masks, Slimming, Sparsity, Sss};
 pub use schedule::{OneCycle, Schedule};
 pub use settings::Settings;
 #[doc(hidden)]
 pub use train::Stepper;
-pub use train::{Batches, EpochDone, EpochSummary, Event, Outcome, StepDone, train};
+pub use train::{Batches, EpochDone, EpochSummary, Event, Outcome, StepDone, distill, train};

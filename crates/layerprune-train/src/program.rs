@@ -6,6 +6,7 @@ use layerprune::proto::tensor_proto::DataType;
 
 use crate::error::{TrainError, UnsupportedNode};
 use crate::lower::{self, Frame, Run};
+use crate::session::Marks;
 use crate::value::Value;
 use crate::weights::{Role, Weights};
 
@@ -41,14 +42,15 @@ pub(crate) struct Program {
     pub(crate) places: Vec<Option<usize>>,
     /// For each value, which of the gates it goes through.
     gates: Vec<Option<usize>>,
+    /// For each value, which of those that are kept it is.
+    taps: Vec<Option<usize>>,
 }
 
 impl Program {
-    /// Makes `graph` ready, with its stored tensors, without its last operator where that is one of `left_out`; each of `gated`
-    /// goes through a factor of ones while it is trained.
-    pub(crate) fn new(graph: &Graph, left_out: &[&str], gated: &[ValueId]) -> Result<(Self, Weights), TrainError> {
+    /// Makes `graph` ready, with its stored tensors, without its last operator where that is one of `left_out`.
+    pub(crate) fn new(graph: &Graph, left_out: &[&str], marks: &Marks<'_>) -> Result<(Self, Weights), TrainError> {
         graph.validate()?;
-        let mut compiler = Compiler::new(graph, left_out, gated)?;
+        let mut compiler = Compiler::new(graph, left_out, marks)?;
         let nodes: Vec<NodeId> = graph.nodes().map(|(id, _)| id).collect();
         for id in nodes {
             compiler.node(id)?;
@@ -77,10 +79,14 @@ impl Program {
             let outputs = (step.op)(&mut frame).map_err(at)?;
             for (slot, value) in step.outputs.iter().zip(outputs) {
                 if let Some(slot) = slot {
-                    values[*slot] = Some(match self.gates[*slot] {
+                    let value = match self.gates[*slot] {
                         Some(gate) => run.gate(gate, value).map_err(at)?,
                         None => value,
-                    });
+                    };
+                    if let Some(tap) = self.taps[*slot] {
+                        run.tap(tap, &value);
+                    }
+                    values[*slot] = Some(value);
                 }
             }
         }
@@ -106,10 +112,11 @@ struct Compiler<'a> {
     /// Rectifications that the node before them does, with that node.
     fused: Vec<Option<NodeId>>,
     gates: Vec<Option<usize>>,
+    taps: Vec<Option<usize>>,
 }
 
 impl<'a> Compiler<'a> {
-    fn new(graph: &'a Graph, left_out: &[&str], gated: &[ValueId]) -> Result<Self, TrainError> {
+    fn new(graph: &'a Graph, left_out: &[&str], marks: &Marks<'_>) -> Result<Self, TrainError> {
         let input = single_input(graph)?;
         let names: Vec<_> = graph.outputs().iter().map(|port| graph.value_name(port.value)).collect();
         let [port] = graph.outputs() else {
@@ -122,10 +129,12 @@ impl<'a> Compiler<'a> {
         let mut dead = graph.dead_nodes();
         dead.extend(last.map(|(node, ..)| node));
         let skipped = last.map(|(_, input, output)| (output, input));
-        let mut gates = vec![None; graph.value_capacity()];
-        for (gate, value) in gated.iter().enumerate() {
-            gates[value.index()] = Some(gate);
-        }
+        let numbered = |values: &[ValueId]| {
+            let mut numbers = vec![None; graph.value_capacity()];
+            values.iter().enumerate().for_each(|(number, value)| numbers[value.index()] = Some(number));
+            numbers
+        };
+        let (gates, taps) = (numbered(marks.gated), numbered(marks.tapped));
         Ok(Self {
             graph,
             dead,
@@ -138,8 +147,9 @@ impl<'a> Compiler<'a> {
             skipped,
             scores: skipped.filter(|&(output, _)| output == port.value).map_or(port.value, |(_, input)| input),
             output: port.value,
-            fused: fusions(graph, &uses, gated),
+            fused: fusions(graph, &uses, &[marks.gated, marks.tapped].concat()),
             gates,
+            taps,
             uses,
         })
     }
@@ -246,6 +256,7 @@ impl<'a> Compiler<'a> {
             statistics: self.statistics,
             places: self.places,
             gates: self.gates,
+            taps: self.taps,
         };
         Ok((program, self.weights))
     }
@@ -314,9 +325,9 @@ fn declared_sizes(graph: &Graph, input: ValueId) -> Vec<Option<usize>> {
     .collect()
 }
 
-/// For each Relu that can be done by the node before it, that node: a batch norm or sum that nothing else reads, not even a
-/// gate.
-fn fusions(graph: &Graph, uses: &layerprune::graph::Uses, gated: &[ValueId]) -> Vec<Option<NodeId>> {
+/// For each Relu that can be done by the node before it, that node: a batch norm or sum that nothing else reads and that is
+/// not marked.
+fn fusions(graph: &Graph, uses: &layerprune::graph::Uses, marked: &[ValueId]) -> Vec<Option<NodeId>> {
     let mut fused = vec![None; graph.node_capacity()];
     for (id, node) in graph.nodes() {
         if node.op_type() != "Relu" || !node.domain().is_empty() {
@@ -330,7 +341,7 @@ fn fusions(graph: &Graph, uses: &layerprune::graph::Uses, gated: &[ValueId]) -> 
             && first.output(0) == Some(value)
             && uses.consumers(value).len() == 1
             && !graph.is_output(value)
-            && !gated.contains(&value)
+            && !marked.contains(&value)
         {
             fused[id.index()] = Some(before);
         }

@@ -40,17 +40,40 @@ pub(crate) struct Differentiated {
 /// Elements and shape.
 pub(crate) type Array = (Vec<f32>, Vec<usize>);
 
+/// Values at which something is done besides running the model.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Marks<'a> {
+    /// Go through a factor of ones while the model is trained.
+    pub(crate) gated: &'a [ValueId],
+    /// Are kept, for a loss that reads them.
+    pub(crate) tapped: &'a [ValueId],
+}
+
+/// What a model says of a batch.
+pub(crate) struct Said {
+    /// Row by row.
+    pub(crate) outputs: Vec<f32>,
+    /// The length of a row.
+    pub(crate) width: usize,
+    /// The tapped values.
+    pub(crate) taps: Vec<Option<Value>>,
+}
+
+/// Judges outputs, the length of a row and tapped values; gives gradients at these values too.
+pub(crate) type Judge<'a> =
+    dyn Fn(&[f32], usize, &[Option<Value>]) -> Result<(Judgement, Vec<Vec<f32>>), TrainError> + 'a;
+
 impl Session {
     /// The model without what `loss` does itself.
     pub(crate) fn new(model: &Model, loss: &Loss) -> Result<Self, TrainError> {
-        Self::gated(model, loss, &[])
+        Self::marked(model, loss, &Marks::default())
     }
 
-    /// With a gate on each of `gated`.
-    pub(crate) fn gated(model: &Model, loss: &Loss, gated: &[ValueId]) -> Result<Self, TrainError> {
+    /// As [`Session::new`], with something done at some of its values.
+    pub(crate) fn marked(model: &Model, loss: &Loss, marks: &Marks<'_>) -> Result<Self, TrainError> {
         model.graph.validate()?;
         let graph = prepared(&model.graph);
-        let (program, weights) = Program::new(&graph, loss.last_operators(), gated)?;
+        let (program, weights) = Program::new(&graph, loss.last_operators(), marks)?;
         let trained = weights.with_role(Role::Trained);
         Ok(Self { graph, program, weights, trained, reference: false })
     }
@@ -75,20 +98,42 @@ impl Session {
         Ok((kernel::to_vec(outputs), width, run.into_values().1))
     }
 
+    /// The outputs for a batch and the tapped values.
+    pub(crate) fn outputs_and_taps(&self, batch: &Batch, mode: Mode) -> Result<Said, TrainError> {
+        let mut run = self.run(batch, mode)?;
+        let images = Value::R4(kernel::from_vec(batch.images.clone(), batch.shape));
+        let outputs = self.rows(batch, images, &mut run)?;
+        let [_, width] = outputs.dims();
+        Ok(Said { outputs: kernel::to_vec(outputs), width, taps: run.taps })
+    }
+
     /// The loss of a batch and its gradients.
-    pub(crate) fn differentiate(
+    pub(crate) fn differentiate(&self, batch: &Batch, loss: &Loss, run: Run<'_>) -> Result<Differentiated, TrainError> {
+        self.differentiate_by(batch, run, &|outputs, width, _| Ok((loss.judge(outputs, width, batch)?, Vec::new())))
+    }
+
+    /// What `judge` says of a batch, and the gradients of that.
+    pub(crate) fn differentiate_by(
         &self,
         batch: &Batch,
-        loss: &Loss,
         mut run: Run<'_>,
+        judge: &Judge<'_>,
     ) -> Result<Differentiated, TrainError> {
         run.reference = self.reference;
         let images = Value::R4(kernel::from_vec(batch.images.clone(), batch.shape)).autodiff();
         let outputs = self.rows(batch, images, &mut run)?;
         let [_, width] = outputs.dims();
-        let judgement = loss.judge(&kernel::to_vec(outputs.clone()), width, batch)?;
+        let taps = std::mem::take(&mut run.taps);
+        let (judgement, at_taps) = judge(&kernel::to_vec(outputs.clone()), width, &taps)?;
         let upstream = kernel::from_vec(judgement.gradient.clone(), outputs.dims()).autodiff();
-        let mut gradients = (outputs * upstream).sum().backward();
+        let mut whole = (outputs * upstream).sum();
+        for (tap, gradient) in taps.into_iter().flatten().zip(at_taps) {
+            let upstream = Value::from_vec(gradient, &tap.dims()).map(Value::autodiff);
+            if let Some(part) = upstream.and_then(|upstream| tap.dot(upstream)) {
+                whole = whole + part;
+            }
+        }
+        let mut gradients = whole.backward();
         let gates = std::mem::take(&mut run.gates);
         let (values, statistics) = run.into_values();
         let mut gradient =
@@ -96,6 +141,19 @@ impl Session {
         let weights = self.trained.iter().map(|&place| gradient(values[place].as_ref()?)).collect();
         let gates = gates.iter().map(|gate| Some((gradient(gate.as_ref()?)?, gate.as_ref()?.dims()))).collect();
         Ok(Differentiated { judgement, weights, gates, statistics })
+    }
+
+    /// The graph as it is run: what is trained stands in initializers.
+    pub(crate) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Trains these initializers too.
+    pub(crate) fn train_also(&mut self, values: &[ValueId]) {
+        for place in values.iter().filter_map(|value| self.program.places[value.index()]) {
+            self.weights.add_role(place, Role::Trained);
+        }
+        self.trained = self.weights.with_role(Role::Trained);
     }
 
     /// The place among the trained weights of the tensor stored at an input of a node.

@@ -1,8 +1,10 @@
 use serde::{Deserialize, Serialize};
 
+use crate::distill::Distill;
 use crate::error::TrainError;
 use crate::loss::Loss;
 use crate::optimizer::Optimizer;
+use crate::regularize::Sparsity;
 use crate::schedule::{Moment, Schedule};
 
 /// How to train.
@@ -38,6 +40,10 @@ pub struct Settings {
     /// Keep an exponential moving average of weights and statistics, of which this share stays from step to step. Models
     /// that training hands out are then the average.
     pub ema: Option<f64>,
+    /// What goes to zero while the model trains.
+    pub sparsity: Vec<Sparsity>,
+    /// What is learnt from a teacher, which [`distill`](crate::distill()) is given.
+    pub distill: Option<Distill>,
     /// Normalise with the stored mean and variance, and leave these as they are.
     pub freeze_batch_norm_stats: bool,
     /// Seed of dropout.
@@ -59,6 +65,8 @@ impl Default for Settings {
             decay_norms_and_biases: true,
             clip_norm: None,
             ema: None,
+            sparsity: Vec::new(),
+            distill: None,
             freeze_batch_norm_stats: false,
             seed: 0,
         }
@@ -117,6 +125,11 @@ impl Settings {
         if let Some(decay) = self.ema.filter(|decay| !(0.0..1.0).contains(decay)) {
             return refuse("ema", decay, "a number from 0 to below 1");
         }
+        if let Some(decay) = self.ema.filter(|_| self.sparsity.iter().any(Sparsity::has_exact_zeros)) {
+            return refuse("ema", decay, "none beside sss, masks and ecc, whose zeros an average loses,");
+        }
+        self.sparsity.iter().try_for_each(Sparsity::check)?;
+        self.distill.iter().try_for_each(Distill::check)?;
         self.loss.check()?;
         self.optimizer.rule().check()?;
         self.schedule.check()

@@ -146,13 +146,54 @@ pub fn train(
     start: Option<Checkpoint>,
     observer: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Outcome, TrainError> {
-    let mut trainer = Trainer::new(model, settings, data.batches_per_epoch())?;
+    run(Trainer::new(model, None, settings, data.batches_per_epoch())?, data, start, observer)
+}
+
+/// Trains `model` as [`train`] does, and has it learn from `teacher` as [`Settings::distill`] says: mostly the model that it
+/// was cut from. The teacher stays as it is.
+///
+/// # Errors
+/// Those of [`train`]; [`TrainError::Taught`] where the settings say nothing of a teacher; what is wrong with the teacher, or
+/// outputs of another number than the model's.
+///
+/// # Example
+/// ```no_run
+/// use std::ops::ControlFlow;
+/// use layerprune::onnx::Model;
+/// use layerprune_train::{Batches, Distill, Settings, distill};
+///
+/// # fn run(data: &dyn Batches) -> Result<(), Box<dyn std::error::Error>> {
+/// let (whole, pruned) = (Model::read("model.onnx")?, Model::read("pruned.onnx")?);
+/// let lesson = Distill { block_weight: 1.0, labels: false, ..Distill::default() };
+/// let settings = Settings { distill: Some(lesson), ..Settings::default() };
+/// let outcome = distill(&pruned, &whole, data, &settings, None, &mut |_| ControlFlow::Continue(()))?;
+/// outcome.model.write("tuned.onnx")?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn distill(
+    model: &Model,
+    teacher: &Model,
+    data: &dyn Batches,
+    settings: &Settings,
+    start: Option<Checkpoint>,
+    observer: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+) -> Result<Outcome, TrainError> {
+    run(Trainer::new(model, Some(teacher), settings, data.batches_per_epoch())?, data, start, observer)
+}
+
+fn run(
+    mut trainer: Trainer<'_>,
+    data: &dyn Batches,
+    start: Option<Checkpoint>,
+    observer: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+) -> Result<Outcome, TrainError> {
     if let Some(checkpoint) = start {
         checkpoint.restore(&mut trainer)?;
     }
     let mut epochs = Vec::new();
     let mut going_on = ControlFlow::Continue(());
-    while going_on.is_continue() && trainer.progress.epoch < settings.epochs {
+    while going_on.is_continue() && trainer.progress.epoch < trainer.settings.epochs {
         going_on = run_epoch(&mut trainer, data, observer)?;
         if going_on.is_continue() {
             let epoch = trainer.progress.epoch;
@@ -162,7 +203,7 @@ pub fn train(
             going_on = observer(Event::EpochEnd(EpochDone { summary, trainer: &trainer }));
         }
     }
-    Ok(Outcome { model: trainer.model()?, finished: trainer.progress.epoch >= settings.epochs, epochs })
+    Ok(Outcome { model: trainer.model()?, finished: trainer.progress.epoch >= trainer.settings.epochs, epochs })
 }
 
 /// What is left of an epoch; breaks where the observer stopped it.
@@ -200,7 +241,7 @@ pub struct Stepper<'a>(Trainer<'a>);
 impl<'a> Stepper<'a> {
     #[allow(missing_docs, clippy::missing_errors_doc)]
     pub fn new(model: &'a Model, settings: &'a Settings, reference: bool) -> Result<Self, TrainError> {
-        let mut trainer = Trainer::new(model, settings, 1)?;
+        let mut trainer = Trainer::new(model, None, settings, 1)?;
         trainer.session.reference = reference;
         Ok(Self(trainer))
     }

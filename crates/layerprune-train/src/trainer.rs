@@ -6,12 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Section;
 use crate::clip;
+use crate::distill::Teacher;
 use crate::ema::Average;
 use crate::error::{DataError, TrainError};
 use crate::loss::{Answers, Judgement};
 use crate::lower::{self, Mode};
 use crate::optimizer::{Moments, Step};
-use crate::session::{Differentiated, Session};
+use crate::regularize::Regularizers;
+use crate::session::{Differentiated, Marks, Session};
 use crate::settings::Settings;
 
 /// A model in training.
@@ -23,6 +25,8 @@ pub(crate) struct Trainer<'a> {
     pub(crate) progress: Progress,
     moments: Moments,
     average: Option<Average>,
+    regularizers: Regularizers,
+    pub(crate) teacher: Option<Teacher<'a>>,
 }
 
 /// How far training has come.
@@ -67,16 +71,28 @@ pub(crate) struct Stepped {
 
 impl<'a> Trainer<'a> {
     /// `model` before its first step; `batches_per_epoch` is what the schedule goes by.
-    pub(crate) fn new(model: &'a Model, settings: &'a Settings, batches_per_epoch: usize) -> Result<Self, TrainError> {
+    pub(crate) fn new(
+        model: &'a Model,
+        teacher: Option<&Model>,
+        settings: &'a Settings,
+        batches_per_epoch: usize,
+    ) -> Result<Self, TrainError> {
         settings.check()?;
-        let session = Session::new(model, &settings.loss)?;
+        let teacher = match (teacher, &settings.distill) {
+            (Some(teacher), Some(distill)) => Some(Teacher::new(model, teacher, distill, &settings.loss)?),
+            (None, None) => None,
+            (given, _) => return Err(TrainError::Taught { given: given.is_some() }),
+        };
+        let tapped = teacher.as_ref().map(Teacher::tapped).unwrap_or_default();
+        let mut session = Session::marked(model, &settings.loss, &Marks { tapped: &tapped, ..Marks::default() })?;
+        let regularizers = Regularizers::new(&settings.sparsity, &mut session)?;
         if session.trained.is_empty() {
             return Err(TrainError::NoWeights);
         }
         let moments = Moments::new(settings.optimizer.rule(), &session.weights, &session.trained);
         let average = settings.ema.map(|decay| Average::new(decay, &session.weights));
         let progress = Progress::default();
-        Ok(Self { model, settings, session, batches_per_epoch, progress, moments, average })
+        Ok(Self { model, settings, session, batches_per_epoch, progress, moments, average, regularizers, teacher })
     }
 
     /// Moves the weights by the next batches; `None` where there are no more.
@@ -86,11 +102,11 @@ impl<'a> Trainer<'a> {
     ) -> Result<Option<Stepped>, TrainError> {
         let learning_rate = self.learning_rate();
         let Some(Gathered { sums, mut gradients, statistics, .. }) = self.gather(batches)? else { return Ok(None) };
-        // HOOK: regularisers with a subgradient add to `gradients` here, from the weights as they are.
+        self.regularizers.before(&mut self.session.weights, &mut gradients, learning_rate);
         let gradient_norm = self.settings.clip_norm.map(|greatest| clip::clip_norm(&mut gradients, greatest));
         self.progress.steps += 1;
         self.move_weights(&gradients, learning_rate);
-        // HOOK: regularisers with a proximal step change the moved weights here, by `learning_rate`.
+        self.regularizers.after(&mut self.session.weights, learning_rate);
         self.move_statistics(&statistics);
         if let Some(average) = &mut self.average {
             average.follow(&self.session.weights, self.progress.steps == 1);
@@ -133,7 +149,13 @@ impl<'a> Trainer<'a> {
     fn differentiate(&self, batch: &Batch, number: usize) -> Result<Differentiated, TrainError> {
         let mode = Mode::Train { frozen: self.settings.freeze_batch_norm_stats };
         let run = self.session.run(batch, mode)?.with_dropout(self.settings.seed, self.progress.epoch, number);
-        let done = self.session.differentiate(batch, &self.settings.loss, run)?;
+        let loss = &self.settings.loss;
+        let done = match &self.teacher {
+            None => self.session.differentiate(batch, loss, run)?,
+            Some(teacher) => self.session.differentiate_by(batch, run, &|outputs, width, taps| {
+                teacher.judge(loss, batch, outputs, width, taps)
+            })?,
+        };
         if done.judgement.sum.is_finite() { Ok(done) } else { Err(self.diverged()) }
     }
 
@@ -144,6 +166,7 @@ impl<'a> Trainer<'a> {
         for ((&place, moments), gradient) in trained {
             let Some(gradient) = gradient else { continue };
             let decays = self.settings.decay_norms_and_biases || self.session.weights.0[place].is_kernel;
+            let decays = decays && !self.regularizers.spares(place);
             let decay = if decays { self.settings.weight_decay } else { 0.0 };
             rule.update(Step { rate, decay, count }, self.session.weights.floats_mut(place), moments, gradient);
         }
@@ -187,7 +210,7 @@ impl<'a> Trainer<'a> {
         let mut sections = vec![weights.section()];
         sections.extend(self.moments.sections(weights, &self.session.trained));
         sections.extend(self.average.as_ref().map(|average| average.section(weights)));
-        // HOOK: what else moves adds a section of its own name here, and its numbers below.
+        sections.extend(self.regularizers.sections());
         sections
     }
 
@@ -196,6 +219,7 @@ impl<'a> Trainer<'a> {
         let mut numbers = self.session.weights.numbers_mut();
         numbers.extend(self.moments.numbers_mut());
         numbers.extend(self.average.iter_mut().flat_map(|average| &mut average.values).map(|values| &mut values[..]));
+        numbers.extend(self.regularizers.numbers_mut());
         numbers
     }
 }

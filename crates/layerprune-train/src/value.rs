@@ -103,6 +103,18 @@ impl Value {
         ))
     }
 
+    /// The sum of all products with the elements of another value of the same shape; `None` for integers and other ranks.
+    pub(crate) fn dot(self, other: Self) -> Option<Tensor<1>> {
+        match (self, other) {
+            (Self::R1(a), Self::R1(b)) => Some((a * b).sum()),
+            (Self::R2(a), Self::R2(b)) => Some((a * b).sum()),
+            (Self::R3(a), Self::R3(b)) => Some((a * b).sum()),
+            (Self::R4(a), Self::R4(b)) => Some((a * b).sum()),
+            (Self::R5(a), Self::R5(b)) => Some((a * b).sum()),
+            _ => None,
+        }
+    }
+
     /// The tensor as part of the differentiated computation.
     pub(crate) fn autodiff(self) -> Self {
         same_rank!(self, tensor => if tensor.is_autodiff() { tensor } else { tensor.autodiff() }, ints ints => Self::Ints(ints))

@@ -38,6 +38,11 @@ pub(crate) struct Weight {
 }
 
 impl Weight {
+    /// The initializer that it is of.
+    pub(crate) fn value(&self) -> ValueId {
+        self.value
+    }
+
     fn floats_mut(&mut self) -> &mut [f32] {
         match &mut self.stored {
             Stored::Floats(buffer) => buffer.elements_mut(),

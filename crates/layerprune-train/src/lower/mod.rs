@@ -12,6 +12,7 @@ mod shape;
 mod structure;
 
 use layerprune::graph::{Graph, Node, NodeId, Uses};
+use layerprune::surgery::SCALE_PREFIX;
 
 pub(crate) use call::Call;
 pub(crate) use run::{Batch, Frame, Mode, Run};
@@ -105,8 +106,8 @@ pub(crate) fn stored_inputs(node: &Node) -> impl Iterator<Item = (usize, bool)> 
 impl Entry {
     /// What the initializer at input `position` is to training.
     ///
-    /// An initializer of several elements that is added to what a weighted node computes is its bias, and trained; all
-    /// other operands of element-wise arithmetic are constants.
+    /// An initializer of several elements that is added to what a weighted node computes is its bias, and trained, and so is
+    /// a scale that was put in; all other operands of element-wise arithmetic are constants.
     pub(crate) fn role(&self, position: usize, graph: &Graph, uses: &Uses, node: &Node) -> Role {
         let weighted = |value| {
             let producer = uses.producer(value).map(|id| graph.node(id).op_type());
@@ -116,7 +117,9 @@ impl Entry {
         let bias = self.op_type == "Add"
             && node.input(position).is_some_and(|value| elements(value) > 1)
             && node.input(1 - position.min(1)).is_some_and(weighted);
-        if bias || self.trained.contains(&position) {
+        let scale = self.op_type == "Mul"
+            && node.input(position).is_some_and(|value| graph.value_name(value).starts_with(SCALE_PREFIX));
+        if bias || scale || self.trained.contains(&position) {
             Role::Trained
         } else if self.statistics.contains(&position) {
             Role::Statistic

@@ -43,6 +43,8 @@ pub(crate) struct Run<'a> {
     pub(crate) batches: Vec<Batch>,
     /// Factors of ones that values went through.
     pub(crate) gates: Vec<Option<Value>>,
+    /// Values that a loss reads besides the outputs.
+    pub(crate) taps: Vec<Option<Value>>,
     /// What dropout is drawn from; without it nothing is dropped.
     dropout: Option<ChaCha8Rng>,
     /// Images of this batch, and the fixed number that the file declares instead.
@@ -53,8 +55,8 @@ pub(crate) struct Run<'a> {
 impl<'a> Run<'a> {
     pub(crate) fn new(mode: Mode, weights: &'a Weights, images: usize, declared_images: Option<usize>) -> Self {
         let values = (0..weights.0.len()).map(|_| None).collect();
-        let (batches, gates) = (Vec::new(), Vec::new());
-        Self { mode, reference: false, weights, values, batches, gates, dropout: None, images, declared_images }
+        let (batches, gates, taps) = (Vec::new(), Vec::new(), Vec::new());
+        Self { mode, reference: false, weights, values, batches, gates, taps, dropout: None, images, declared_images }
     }
 
     /// Draws dropout from `seed`, at a place that epoch and step alone decide.
@@ -108,6 +110,14 @@ impl<'a> Run<'a> {
         }
         self.gates[gate] = Some(ones.clone());
         binary(Arithmetic::Mul, value, ones)
+    }
+
+    /// Keeps `value`.
+    pub(crate) fn tap(&mut self, tap: usize, value: &Value) {
+        if self.taps.len() <= tap {
+            self.taps.resize(tap + 1, None);
+        }
+        self.taps[tap] = Some(value.clone());
     }
 
     /// The weights as they were used, to ask for their gradients.

@@ -3,6 +3,7 @@
 
 mod checkpoint;
 mod curve;
+mod distill;
 mod errors;
 mod golden;
 mod gradients;
@@ -10,6 +11,7 @@ mod losses;
 mod models;
 mod ops;
 mod shared;
+mod sparsity;
 mod statistics;
 mod steps;
 mod taylor;

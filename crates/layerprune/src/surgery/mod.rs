@@ -6,6 +6,7 @@ mod fold;
 mod linear;
 mod masked;
 mod refit;
+mod scale;
 mod settings;
 mod shrink;
 
@@ -24,6 +25,10 @@ pub use bridge::Bridged;
 pub use fold::{Folded, fold};
 pub use masked::masked;
 pub use refit::{Biased, Consumer, NotFitted, biased_nodes, consumers};
+pub use scale::{
+    FoldedScale, SCALE_PREFIX, Scale, ScaleOf, ScaleSite, ZeroScales, find_scales, fold_scales, insert_scales,
+    scale_sites, zero_channels, zero_scales,
+};
 
 /// Why a plan could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +84,9 @@ pub enum SurgeryError {
         /// The shape that the plan predicts.
         predicted: String,
     },
+    /// The shapes given do not fit the model.
+    #[error("the input shapes given do not fit the model")]
+    Shapes(#[source] crate::shapes::ShapeError),
     /// A fitted map that is not for this bridge.
     #[error("what was fitted for `{unit}` is of other sizes, or too large for FLOAT")]
     Unfit {

@@ -14,4 +14,5 @@ mod oracle;
 mod pipeline;
 mod plan;
 mod roundtrip;
+mod scale;
 mod units;

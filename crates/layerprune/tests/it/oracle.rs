@@ -33,7 +33,7 @@ fn random_plan(units: &Units, ways: &BTreeSet<Way>, seed: u64) -> Plan {
     plan::of(units, None, "at random".to_owned(), removed)
 }
 
-fn run(model: &Model, size: usize, seed: u64) -> Vec<f32> {
+pub(crate) fn run(model: &Model, size: usize, seed: u64) -> Vec<f32> {
     run_shape(model, &[2, 3, size, size], seed).remove(0)
 }
 
@@ -240,7 +240,7 @@ fn windows(model: &Model) -> Vec<String> {
         .collect()
 }
 
-fn assert_close(a: &[f32], b: &[f32]) {
+pub(crate) fn assert_close(a: &[f32], b: &[f32]) {
     let scale = b.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
     assert!(scale > 0.0, "the reference gives nothing but zeros");
     let largest = a.iter().zip(b).fold(0.0_f32, |largest, (x, y)| largest.max((x - y).abs()));
