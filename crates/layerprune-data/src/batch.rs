@@ -212,7 +212,8 @@ impl BatchMaker {
             }
         }
         let labels = indices.iter().map(|&index| self.data.label(index)).collect();
-        Ok(Batch::new(images, [indices.len(), channels, height, width], labels))
+        let shape = [indices.len(), channels, height, width];
+        Ok(Batch { targets: self.data.targets(indices), ..Batch::new(images, shape, labels) })
     }
 
     fn stored<'a, T>(&self, pixels: &'a [T], index: usize) -> &'a [T] {
