@@ -149,7 +149,9 @@ fn records(file: &Path) -> Result<(Option<StringRecord>, Vec<StringRecord>, Vec<
         lines.push(record.position().map_or(0, csv::Position::line));
         rows.push(record);
     }
-    let is_header = |row: &StringRecord| !row.iter().any(|field| is_image(Path::new(field.trim())));
+    let base = file.parent().unwrap_or(Path::new(""));
+    let is_path = |field: &str| is_image(Path::new(field)) || base.join(field).is_file();
+    let is_header = |row: &StringRecord| !row.iter().any(|field| is_path(field.trim()));
     if rows.first().is_some_and(is_header) {
         lines.remove(0);
         Ok((Some(rows.remove(0)), rows, lines))
@@ -310,6 +312,10 @@ mod tests {
         assert_eq!((data.classes().len(), data.label(0), data.label(1)), (4, 3, 0));
         let (_dir, data) = train("\u{feff}class;file\ngolden retriever;1.png\ncat;2.png\n");
         assert_eq!(data.classes(), ["cat", "golden retriever"]);
+        let dir = place(1, "0,x\n1.png,y\n");
+        fs::copy(dir.path().join("0.png"), dir.path().join("0")).unwrap();
+        fs::copy(dir.path().join("0.png"), dir.path().join("1.png")).unwrap();
+        assert_eq!(open(&dir, Split::Train).unwrap().len(), 2, "a file without an extension is no heading");
         assert!(data.has_labels() && data.target_kind().is_none());
     }
 

@@ -239,6 +239,19 @@ pub enum DataError {
         /// Largest number of pixels.
         limit: u64,
     },
+    /// Resizing would make more pixels of an image than are held.
+    #[error(
+        "`{}` would be {} x {} pixels (height x width) after resizing, more than {limit} pixels in all",
+        path.display(), size[0], size[1]
+    )]
+    ResizedTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Height and width in pixels after resizing.
+        size: [u32; 2],
+        /// Largest number of pixels.
+        limit: u64,
+    },
     /// Two images have different sizes, and no size to resize to was given.
     #[error(
         "images differ in size: `{}` is {} x {} pixels (height x width), `{}` is {} x {}; give a size to resize to",

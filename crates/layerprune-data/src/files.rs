@@ -216,8 +216,8 @@ impl Files {
 
     fn expect_size(&self, index: usize, size: [u32; 2]) -> Result<(), DataError> {
         if self.geometry.is_too_large(size) {
-            let [height, width] = self.geometry.resized(size);
-            return Err(DataError::TooLarge { path: self.source.name(index), width, height, limit: MAX_PIXELS });
+            let size = self.geometry.resized(size);
+            return Err(DataError::ResizedTooLarge { path: self.source.name(index), size, limit: MAX_PIXELS });
         }
         if self.geometry.output_size(size) != self.geometry.output_size(self.first_size) {
             return Err(DataError::Sizes {
@@ -273,4 +273,51 @@ fn decoder<'a>(bytes: &'a [u8], name: impl Fn() -> PathBuf) -> Result<impl Image
 fn jpeg_ends(bytes: &[u8]) -> bool {
     let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xff, marker]);
     bytes.ends_with(&[0xff, 0xd9]) || last(0xd9) > last(0xda)
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{ImageFormat, Rgb, RgbImage};
+
+    use super::*;
+    use crate::{Crop, CropRounding, Resize};
+
+    fn write(dir: &Path, name: &str, height: u32, width: u32) -> PathBuf {
+        let path = dir.join(name);
+        RgbImage::from_fn(width, height, |x, y| Rgb([x as u8, y as u8, 7]))
+            .save_with_format(&path, ImageFormat::Png)
+            .unwrap();
+        path
+    }
+
+    #[test]
+    fn images_of_several_sizes_are_made_one_size_by_resizing_and_cropping() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = vec![write(dir.path(), "a.png", 4, 6), write(dir.path(), "b.png", 9, 4)];
+        let crop = Some(Crop { size: [2, 2], rounding: CropRounding::HalfEven });
+        let cropped = Files::new(Source::Paths(paths.clone()), Geometry { crop, ..Geometry::default() }).unwrap();
+        assert_eq!(cropped.shape(), [3, 2, 2]);
+        assert_eq!(cropped.decode(0).unwrap(), [2, 3, 2, 3, 1, 1, 2, 2, 7, 7, 7, 7]);
+        // Half of 9 - 2 lies between two rows, of which 4 is the even one.
+        assert_eq!(cropped.decode(1).unwrap(), [1, 2, 1, 2, 4, 4, 5, 5, 7, 7, 7, 7]);
+        assert_eq!(cropped.decode_whole(1).unwrap().1, [9, 4]);
+        let shorter = Geometry { resize: Resize::Shorter(4), ..Geometry::default() };
+        let error = Files::new(Source::Paths(paths), shorter).unwrap_err();
+        assert!(matches!(error, DataError::Sizes { other_size: [9, 4], .. }), "{error}");
+    }
+
+    #[test]
+    fn an_image_that_resizing_would_blow_up_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = vec![write(dir.path(), "long.png", 1, 2000)];
+        let geometry = Geometry {
+            resize: Resize::Shorter(224),
+            crop: Some(Crop { size: [224, 224], rounding: CropRounding::HalfEven }),
+            ..Geometry::default()
+        };
+        let error = Files::new(Source::Paths(paths), geometry).unwrap_err().to_string();
+        let expected =
+            "long.png` would be 224 x 448000 pixels (height x width) after resizing, more than 67108864 pixels in all";
+        assert!(error.ends_with(expected), "{error}");
+    }
 }

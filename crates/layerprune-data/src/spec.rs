@@ -53,20 +53,22 @@ impl DataSpec {
         let path = path.into();
         if path.is_file() && path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npz")) {
             Ok(DataSpec::Npz(path))
-        } else if csv::is_there(&path) {
-            Ok(DataSpec::Csv(path))
-        } else if parquet::is_there(&path) {
-            Ok(DataSpec::Parquet(path))
-        } else if webdataset::is_there(&path) {
-            Ok(DataSpec::WebDataset(path))
         } else if idx::is_there(&path) {
             Ok(DataSpec::Idx(path))
         } else if cifar::CIFAR10.is_there(&path) {
             Ok(DataSpec::Cifar10(path))
         } else if cifar::CIFAR100.is_there(&path) {
             Ok(DataSpec::Cifar100(path))
+        } else if csv::is_there(&path) {
+            // Before folders of images: the images of a table may lie in one.
+            Ok(DataSpec::Csv(path))
+        } else if parquet::is_there(&path) {
+            Ok(DataSpec::Parquet(path))
         } else if imagefolder::is_there(&path) {
             Ok(DataSpec::ImageFolder(path))
+        } else if webdataset::is_there(&path) {
+            // After all others: archives are left beside what was unpacked from them.
+            Ok(DataSpec::WebDataset(path))
         } else {
             Err(DataError::UndetectedKind { path })
         }
@@ -201,6 +203,15 @@ mod tests {
             let dir = dir.path().to_str().unwrap();
             assert_eq!(dir.parse::<DataSpec>().unwrap().to_string(), format!("{kind}:{dir}"), "{}", file.display());
         }
+    }
+
+    #[test]
+    fn archives_beside_what_came_of_them_are_not_taken_for_shards() {
+        let dir = tempfile::tempdir().unwrap();
+        for file in ["cifar-10.tar", "test_batch.bin"] {
+            fs::write(dir.path().join(file), "").unwrap();
+        }
+        assert_eq!(DataSpec::detect(dir.path()).unwrap(), DataSpec::Cifar10(dir.path().to_owned()));
     }
 
     #[test]
