@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -46,9 +47,12 @@ pub(crate) fn open(path: &Path, split: Split, geometry: Geometry) -> Result<Data
     let mut copies = Spool { file: BufWriter::new(file), written: 0 };
     let (mut files, mut parts, mut column, mut names) = (Vec::new(), Vec::new(), Column::None, None);
     for path in shards.of(split)? {
-        let table = Table::open(&path)?;
-        table.copy_images(files.len(), &mut copies, &mut parts)?;
-        let found = table.labels()?;
+        let (table, found) = guarded(&path, || {
+            let table = Table::open(&path)?;
+            table.copy_images(files.len(), &mut copies, &mut parts)?;
+            let labels = table.labels()?;
+            Ok((table, labels))
+        })?;
         column =
             if files.is_empty() { found } else { column.followed_by(found).ok_or_else(|| table.other_labels())? };
         names = names.or(table.class_names());
@@ -73,13 +77,24 @@ pub(crate) fn open(path: &Path, split: Split, geometry: Geometry) -> Result<Data
     Dataset::annotated(file, Pixels::Files(files), shape, annotation)
 }
 
+/// Makes an error of a panic: the parquet crate panics at some damaged pages. Nothing that was read by then is used.
+fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, DataError>) -> Result<T, DataError> {
+    panic::catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        let source = ParquetError::General("the file is damaged".to_owned());
+        Err(DataError::Parquet { path: path.to_owned(), source })
+    })
+}
+
 /// The labels of the train split; none if there is no such split.
 fn train_labels(shards: &Shards) -> Result<Option<Column>, DataError> {
     let Ok(paths) = shards.of(Split::Train) else { return Ok(None) };
     let mut column = None;
     for path in paths {
-        let table = Table::open(&path)?;
-        let found = table.labels()?;
+        let (table, found) = guarded(&path, || {
+            let table = Table::open(&path)?;
+            let labels = table.labels()?;
+            Ok((table, labels))
+        })?;
         column = Some(match column {
             None => found,
             Some(column) => Column::followed_by(column, found).ok_or_else(|| table.other_labels())?,
@@ -506,5 +521,22 @@ mod tests {
             let error = open(&path, Split::Train).unwrap_err().to_string();
             assert_eq!(error, format!("cannot read `{}` as parquet", path.display()));
         }
+    }
+
+    #[test]
+    fn damaged_files_are_refused_or_read_and_never_end_the_program() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.parquet");
+        let whole = fs::read(golden().join("train-00000-of-00002.parquet")).unwrap();
+        let mut refused = 0;
+        for place in (0..whole.len()).step_by(4) {
+            let mut changed = whole.clone();
+            changed[place] ^= 0xff;
+            fs::write(&path, &changed).unwrap();
+            let read = open(&path, Split::Train)
+                .and_then(|data| data.batches(&BatchOptions::default())?.collect::<Result<Vec<_>, _>>());
+            refused += usize::from(read.is_err());
+        }
+        assert!(refused > whole.len() / 16, "{refused} of {} / 4", whole.len());
     }
 }

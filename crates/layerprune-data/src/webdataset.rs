@@ -353,4 +353,22 @@ mod tests {
         let error = open(path.clone(), Split::Train).unwrap_err().to_string();
         assert_eq!(error, format!("cannot unpack `{}`", path.display()));
     }
+
+    #[test]
+    fn damaged_files_are_refused_or_read_and_never_end_the_program() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.tar");
+        let whole = tar(&[("0.cls", b"1"), ("0.png", &png(5))]);
+        let mut refused = 0;
+        for place in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[place] ^= 0xff;
+            fs::write(&path, &changed).unwrap();
+            let read = open(path.clone(), Split::Train)
+                .and_then(|data| data.batches(&BatchOptions::default())?.collect::<Result<Vec<_>, _>>());
+            refused += usize::from(read.is_err());
+        }
+        // Both headers have a checksum; most of the rest is padding.
+        assert!(refused >= 1024, "{refused} of {}", whole.len());
+    }
 }
