@@ -64,6 +64,11 @@ pub(crate) fn open(args: &DataArgs, path: &Path, model: &Model, trained: bool, g
     Ok(opened)
 }
 
+/// The same of images that need no labels but are divided by them, where they have some, as for other commands.
+pub(crate) fn open_labelled_or_not(args: &DataArgs, path: &Path, model: &Model, global: &Global) -> Result<Data> {
+    open_as(args, path, model, true, true, global)
+}
+
 /// Opens the training part of a data set for `model`, trained, for its images alone. Labels are only looked at where no
 /// normalisation is given, to find it as [`open`] does; with one, folders need not be the model's classes.
 pub(crate) fn open_images(args: &DataArgs, path: &Path, model: &Model, global: &Global) -> Result<Data> {
