@@ -1,5 +1,6 @@
 //! The data of a command: splits and preprocessing.
 
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -9,12 +10,15 @@ use layerprune::proto::tensor_shape_proto::dimension;
 use layerprune::proto::type_proto;
 use layerprune::record::Proportion;
 use layerprune::stats::SplitMix;
-use layerprune_data::{Augment, BatchOptions, Batches, DataSpec, Dataset, OpenOptions, Preprocess, Split};
+use layerprune_data::{
+    Augment, BatchOptions, Batches, Crop, CropRounding, DataSpec, Dataset, Geometry, ModelConfig, OpenOptions,
+    Preprocess, Resize, Split,
+};
 use layerprune_infer::{
     CommandEngine, CommandOptions, ENGINES, Engine, Session, SessionOptions, engine_named, evaluate,
 };
 
-use crate::args::{DataArgs, Global, Part};
+use crate::args::{DataArgs, Global, ImageArgs, Part};
 use crate::engine::EngineName;
 use crate::{CannotBeDone, Usage, demo, interrupt, progress};
 
@@ -47,53 +51,141 @@ pub(crate) struct Misfit {
     found: String,
 }
 
-/// Opens the training part of a data set for `model` and holds a share of it out. Where no normalisation is given, the
-/// one is taken under which the model is right most often, if it is `trained`.
-pub(crate) fn open(args: &DataArgs, model: &Model, trained: bool, global: &Global) -> Result<Data> {
-    open_as(args, model, trained, true, global)
+/// Opens the training part of a data set for `model`, which was read from `path`, and holds a share of it out. Where neither
+/// flags nor a file beside the model give a normalisation, the one is taken under which the model is right most often, if it
+/// is `trained`.
+pub(crate) fn open(args: &DataArgs, path: &Path, model: &Model, trained: bool, global: &Global) -> Result<Data> {
+    let opened = open_as(args, path, model, trained, true, global)?;
+    if !opened.train.has_labels() && opened.train.target_kind().is_none() {
+        return Err(
+            CannotBeDone(format!("`{}` has images without labels, and labels are needed", opened.source)).into()
+        );
+    }
+    Ok(opened)
+}
+
+/// The same of images that need no labels but are divided by them, where they have some, as for other commands.
+pub(crate) fn open_labelled_or_not(args: &DataArgs, path: &Path, model: &Model, global: &Global) -> Result<Data> {
+    open_as(args, path, model, true, true, global)
 }
 
 /// Opens the training part of a data set for `model`, trained, for its images alone. Labels are only looked at where no
 /// normalisation is given, to find it as [`open`] does; with one, folders need not be the model's classes.
-pub(crate) fn open_images(args: &DataArgs, model: &Model, global: &Global) -> Result<Data> {
-    open_as(args, model, true, args.images.normalize.is_none(), global)
+pub(crate) fn open_images(args: &DataArgs, path: &Path, model: &Model, global: &Global) -> Result<Data> {
+    open_as(args, path, model, true, false, global)
 }
 
-fn open_as(args: &DataArgs, model: &Model, trained: bool, labelled: bool, global: &Global) -> Result<Data> {
+fn open_as(
+    args: &DataArgs,
+    path: &Path,
+    model: &Model,
+    trained: bool,
+    labelled: bool,
+    global: &Global,
+) -> Result<Data> {
     let images = &args.images;
     let spec: DataSpec = args.data.parse().with_context(|| format!("cannot use `--data {}`", args.data))?;
-    let options = OpenOptions { resize: images.resize.as_deref().map(size).transpose()? };
+    let given = Given::read(images, &spec, path, global)?;
+    let options = OpenOptions { geometry: given.geometry };
     if !(images.held_out > 0.0 && images.held_out < 1.0) {
         return Err(Usage(format!("`--held-out {}` is no share between 0 and 1", images.held_out)).into());
     }
+    let labelled = labelled || given.preprocess.is_none();
     let whole = split(&spec, Split::Train, &options)?;
     let (train, held_out) = match labelled {
         true => whole.hold_out(images.held_out, global.seed())?,
         false => divide(&whole, images.held_out, global.seed())?,
     };
-    expect_fit(model, &spec, train.image_shape(), images.gray_to_rgb)?;
+    let gray_to_rgb = images.gray_to_rgb || given.preprocess.as_ref().is_some_and(|given| given.gray_to_rgb);
+    expect_fit(model, &spec, train.image_shape(), gray_to_rgb)?;
     if labelled {
         expect_classes(model, &spec, &train, global)?;
     }
     let mut doubt = None;
-    let preprocess = match (images.normalize.as_deref(), &spec, trained.then_some(model)) {
-        (Some("none"), ..) => Preprocess::default(),
-        (Some(text), ..) => {
-            text.parse::<Preprocess>().with_context(|| Usage(format!("cannot use `--normalize {text}`")))?
-        }
-        (None, DataSpec::Demo, _) => demo::preprocess(),
-        (None, _, None) => Preprocess::default(),
-        (None, _, Some(model)) => {
-            let (chosen, unclear) = choose(model, &train, images.gray_to_rgb, global)?;
+    let preprocess = match (given.preprocess, trained) {
+        (Some(preprocess), _) => preprocess,
+        (None, false) => Preprocess::default(),
+        (None, true) => {
+            let (chosen, unclear) = choose(model, &train, gray_to_rgb, global)?;
             doubt = unclear;
             chosen
         }
     };
-    let preprocess = Preprocess { gray_to_rgb: images.gray_to_rgb, ..preprocess };
+    let preprocess = Preprocess { gray_to_rgb, ..preprocess };
     preprocess.output_shape(train.image_shape()).with_context(|| {
-        Usage(format!("`--normalize {}` does not fit the images", images.normalize.as_deref().unwrap_or("none")))
+        let name = images.normalize.as_deref().map(|text| format!("`--normalize {text}`"));
+        Usage(format!("{} does not fit the images", name.unwrap_or_else(|| "the normalisation".to_owned())))
     })?;
     Ok(Data { source: spec.to_string(), train, held_out, preprocess, doubt, spec, options, seed: global.seed() })
+}
+
+/// The preprocessing that flags and files give.
+struct Given {
+    geometry: Geometry,
+    /// None where nothing gives a normalisation.
+    preprocess: Option<Preprocess>,
+}
+
+impl Given {
+    /// What flags say goes before what a file says; what is taken of a file is told.
+    fn read(images: &ImageArgs, spec: &DataSpec, model: &Path, global: &Global) -> Result<Given> {
+        let config = config(images, spec, model)?;
+        let normalize = match images.normalize.as_deref() {
+            None => None,
+            Some("none") => Some(Preprocess::default()),
+            Some(text) => {
+                Some(text.parse::<Preprocess>().with_context(|| Usage(format!("cannot use `--normalize {text}`")))?)
+            }
+        };
+        let sized = images.resize.is_some() || images.crop.is_some();
+        let mut geometry = match (sized, &config) {
+            (false, Some(config)) => config.geometry,
+            _ => Geometry::default(),
+        };
+        if let Some(text) = &images.resize {
+            geometry.resize = resize(text)?;
+        }
+        if let Some(text) = &images.crop {
+            let size =
+                size(text).ok_or_else(|| Usage(format!("`--crop {text}` is neither HEIGHTxWIDTH nor a number")))?;
+            geometry.crop = Some(Crop { size, rounding: CropRounding::default() });
+        }
+        if let Some(text) = &images.interpolation {
+            geometry.interpolation =
+                text.parse().with_context(|| Usage(format!("cannot use `--interpolation {text}`")))?;
+            if geometry.resize == Resize::Keep {
+                let text = "`--interpolation` says how to resize, and nothing is resized; give `--resize`";
+                return Err(Usage(text.to_owned()).into());
+            }
+        }
+        if let Some(config) = &config {
+            let taken = match (sized, normalize.is_some()) {
+                (false, false) => config.to_string(),
+                (false, true) => format!("{geometry}; not its normalisation, as `--normalize` is given"),
+                (true, false) => format!("the normalisation of: {config}; `--resize` and `--crop` go before its sizes"),
+                (true, true) => "nothing, as flags go before it".to_owned(),
+            };
+            progress::note(global, &format!("preprocessing: taken from `{}`: {taken}", config.path.display()));
+        }
+        let demo = || (*spec == DataSpec::Demo).then(demo::preprocess);
+        let preprocess = normalize.or_else(|| config.map(|config| config.preprocess)).or_else(demo);
+        Ok(Given { geometry, preprocess })
+    }
+}
+
+/// What the file says that `--preprocess` names, or one that lies beside the model. The demo knows its own.
+fn config(images: &ImageArgs, spec: &DataSpec, model: &Path) -> Result<Option<ModelConfig>> {
+    let context = || "cannot take the preprocessing from the file; `--preprocess none` leaves it".to_owned();
+    match images.preprocess.as_deref() {
+        Some("none") => Ok(None),
+        Some(file) => {
+            let found =
+                ModelConfig::read(Path::new(file)).with_context(|| format!("cannot use `--preprocess {file}`"))?;
+            found.map(Some).ok_or_else(|| Usage(format!("`--preprocess {file}` says nothing of images")).into())
+        }
+        None if *spec == DataSpec::Demo => Ok(None),
+        None => ModelConfig::beside(model).with_context(context),
+    }
 }
 
 impl Data {
@@ -103,6 +195,11 @@ impl Data {
             Some(doubt) => Err(CannotBeDone(doubt.clone()).into()),
             None => Ok(()),
         }
+    }
+
+    /// All that is done to images before a model sees them, in words.
+    pub(crate) fn preprocessing(&self) -> String {
+        format!("{:?}, {:?}", self.options.geometry, self.preprocess)
     }
 
     /// The test set, which no choice is made on.
@@ -157,8 +254,11 @@ impl Data {
         Ok(set.batches(&BatchOptions { epoch, drop_last, ..options })?)
     }
 
-    /// About `samples` training images, the same number of each class.
+    /// About `samples` training images, the same number of each class where images have one.
     pub(crate) fn sample(&self, samples: usize) -> Result<Dataset> {
+        if !self.train.has_labels() {
+            return self.unlabelled(&self.train, samples.max(1));
+        }
         let classes = self.train.classes().len().max(1);
         let smallest = self.train.class_counts().into_iter().min().unwrap_or(0);
         Ok(self.train.balanced(samples.div_ceil(classes).min(smallest).max(1), self.seed)?)
@@ -225,7 +325,17 @@ fn expect_classes(model: &Model, spec: &DataSpec, train: &Dataset, global: &Glob
         let dims = shapes.fact(output.value).shape.as_ref()?;
         dims.iter().skip(1).try_fold(1_usize, |product, dim| product.checked_mul(dim.known()?))
     });
+    if let (Some(scored), Some(width)) = (scored, train.target_width())
+        && scored != width
+    {
+        let text = format!("the model gives {scored} numbers for an image, `{spec}` has {width} to be learned");
+        return Err(CannotBeDone(text).into());
+    }
+    if !train.has_labels() {
+        return Ok(());
+    }
     let found = train.classes().len();
+    let named = train.classes().iter().any(|class| class.parse::<usize>().is_err());
     match (scored, spec) {
         (Some(scored), DataSpec::ImageFolder(path)) if scored != found => Err(CannotBeDone(format!(
             "the model scores {scored} classes, `{}` has {found} folders: labels count the folders in sorted order, so \
@@ -233,6 +343,13 @@ fn expect_classes(model: &Model, spec: &DataSpec, train: &Dataset, global: &Glob
             path.display()
         ))
         .into()),
+        (Some(scored), DataSpec::Csv(_) | DataSpec::WebDataset(_)) if named && scored != found => {
+            let text = format!(
+                "the model scores {scored} classes, `{spec}` names {found}: labels count the names in sorted order, so they \
+                 would stand for other classes; give the classes' numbers instead of names"
+            );
+            Err(CannotBeDone(text).into())
+        }
         (Some(scored), _) if scored > found => {
             progress::note(global, &format!("the model scores {scored} classes, the data has {found}"));
             Ok(())
@@ -241,17 +358,34 @@ fn expect_classes(model: &Model, spec: &DataSpec, train: &Dataset, global: &Glob
     }
 }
 
-fn size(text: &str) -> Result<[u32; 2]> {
-    let number = |text: &str| text.trim().parse::<u32>().ok().filter(|&size| size > 0);
+fn resize(text: &str) -> Result<Resize> {
+    let refuse = || Usage(format!("`--resize {text}` is not HEIGHTxWIDTH, a number or `shorter:` and a number"));
+    match text.strip_prefix("shorter:") {
+        Some(side) => Ok(Resize::Shorter(number(side).ok_or_else(refuse)?)),
+        None => Ok(Resize::Stretch(size(text).ok_or_else(refuse)?)),
+    }
+}
+
+/// `HEIGHTxWIDTH`, or the side of a square.
+fn size(text: &str) -> Option<[u32; 2]> {
     let sizes = match text.split_once('x') {
         Some((height, width)) => number(height).zip(number(width)),
         None => number(text).zip(number(text)),
     };
-    sizes.map(Into::into).ok_or_else(|| Usage(format!("`--resize {text}` is not HEIGHTxWIDTH")).into())
+    sizes.map(Into::into)
+}
+
+fn number(text: &str) -> Option<u32> {
+    text.trim().parse::<u32>().ok().filter(|&size| size > 0)
 }
 
 /// Tries each named normalisation on some training images and takes the best.
 fn choose(model: &Model, train: &Dataset, gray_to_rgb: bool, global: &Global) -> Result<(Preprocess, Option<String>)> {
+    if !train.has_labels() {
+        let text = "without one class for each image the right normalisation cannot be told; give `--normalize`";
+        progress::note(global, &format!("normalisation: none, pixels are only scaled to 0..1; {text}"));
+        return Ok((Preprocess::default(), Some(text.to_owned())));
+    }
     let classes = train.classes().len().max(1);
     let smallest = train.class_counts().into_iter().min().unwrap_or(0);
     let images = train.balanced(TRIAL.div_ceil(classes).min(smallest).max(1), global.seed())?;

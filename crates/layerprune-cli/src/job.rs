@@ -41,7 +41,7 @@ pub(crate) struct Finished {
 pub(crate) fn run(recipe: &Recipe, model: &Model, name: &str, global: &Global) -> Result<Finished> {
     let folder = recipe.output.clone();
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
-    let data = data::open(&recipe.data_args(), model, true, global)?;
+    let data = data::open(&recipe.data_args(), &recipe.model, model, true, global)?;
     let test = data.test()?;
     let units = model::units(model, &Default::default())?;
     let constraints = model::constraints(&recipe.limit_args(), &units)?;

@@ -42,6 +42,13 @@ pub(crate) struct DataSection {
     pub(crate) normalize: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) resize: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) crop: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) interpolation: Option<String>,
+    /// The file to take preprocessing from, or `none`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) preprocess: Option<String>,
     #[serde(default)]
     pub(crate) gray_to_rgb: bool,
     #[serde(default = "tenth")]
@@ -261,6 +268,9 @@ impl Recipe {
             images: ImageArgs {
                 normalize: data.normalize,
                 resize: data.resize,
+                crop: data.crop,
+                interpolation: data.interpolation,
+                preprocess: data.preprocess,
                 gray_to_rgb: data.gray_to_rgb,
                 held_out: data.held_out,
             },

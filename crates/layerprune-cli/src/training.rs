@@ -256,7 +256,7 @@ impl Run<'_> {
         [
             ("data", data.source.clone()),
             ("training images", format!("{} of {:?}", data.train.len(), data.train.image_shape())),
-            ("preprocessing", format!("{:?}", data.preprocess)),
+            ("preprocessing", data.preprocessing()),
             ("augmentation", format!("{:?}", self.augment)),
         ]
         .map(|(name, value)| (name.to_owned(), value))

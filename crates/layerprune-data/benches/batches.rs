@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use image::{Rgb, RgbImage};
-use layerprune_data::{Augment, BatchOptions, DataSpec, Dataset, OpenOptions, Split};
+use layerprune_data::{Augment, BatchOptions, DataSpec, Dataset, Geometry, OpenOptions, Resize, Split};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -29,9 +29,9 @@ fn main() {
     let hue = Augment { color_jitter: Some("0.4,0.4,0.4,0.1".parse().unwrap()), ..large };
     let rand_augment = Augment { color_jitter: None, rand_augment: Some("2,9".parse().unwrap()), ..large };
 
-    let files = folder(&dir.path().join("small"), 1024, [32, 32], None);
+    let files = folder(&dir.path().join("small"), 1024, [32, 32], Resize::Keep);
     let memory = in_memory(10_240);
-    let photos = folder(&dir.path().join("large"), 128, [400, 500], Some([224, 224]));
+    let photos = folder(&dir.path().join("large"), 128, [400, 500], Resize::Stretch([224, 224]));
     println!("{} threads", rayon::current_num_threads());
     for (name, data, augment, batch_size) in [
         ("32x32 in memory, plain", &memory, Augment::default(), 64),
@@ -102,7 +102,7 @@ fn median(rounds: u64, time: impl FnMut(u64) -> Duration) -> Duration {
     times[times.len() / 2]
 }
 
-fn folder(dir: &Path, count: usize, [height, width]: [u32; 2], resize: Option<[u32; 2]>) -> Dataset {
+fn folder(dir: &Path, count: usize, [height, width]: [u32; 2], resize: Resize) -> Dataset {
     let class = dir.join("train").join("class");
     fs::create_dir_all(&class).unwrap();
     let mut random = ChaCha8Rng::seed_from_u64(0);
@@ -116,7 +116,8 @@ fn folder(dir: &Path, count: usize, [height, width]: [u32; 2], resize: Option<[u
         });
         image.save(class.join(format!("{number}.jpg"))).unwrap();
     }
-    layerprune_data::open(&DataSpec::ImageFolder(dir.to_owned()), Split::Train, &OpenOptions { resize }).unwrap()
+    let geometry = Geometry { resize, ..Geometry::default() };
+    layerprune_data::open(&DataSpec::ImageFolder(dir.to_owned()), Split::Train, &OpenOptions { geometry }).unwrap()
 }
 
 fn in_memory(count: usize) -> Dataset {

@@ -214,7 +214,8 @@ impl BatchMaker {
             }
         }
         let labels = indices.iter().map(|&index| self.data.label(index)).collect();
-        let mut batch = Batch::new(images, [indices.len(), channels, height, width], labels);
+        let shape = [indices.len(), channels, height, width];
+        let mut batch = Batch { targets: self.data.targets(indices), ..Batch::new(images, shape, labels) };
         let mut random = generator(self.options.seed, Purpose::Mix, self.options.epoch, number as u64);
         self.mix.apply(&mut batch, self.data.classes().len(), &mut random);
         Ok(batch)
@@ -339,7 +340,7 @@ mod tests {
 
     use super::*;
     use crate::augment::{RandAugment, RandomErasing, ResizedCrop};
-    use crate::{DataSpec, OpenOptions, Split};
+    use crate::{DataSpec, Geometry, OpenOptions, Resize, Split};
 
     /// Images of one gray pixel whose value is their place.
     fn points(count: usize) -> Dataset {
@@ -573,7 +574,8 @@ mod tests {
             image.save(class.join(format!("{side}.png"))).unwrap();
         }
         let spec = DataSpec::ImageFolder(dir.path().to_owned());
-        let data = crate::open(&spec, Split::Train, &OpenOptions { resize: Some([6, 6]) }).unwrap();
+        let geometry = Geometry { resize: Resize::Stretch([6, 6]), ..Geometry::default() };
+        let data = crate::open(&spec, Split::Train, &OpenOptions { geometry }).unwrap();
         let with = |scale, ratio| {
             let random_resized_crop = Some(ResizedCrop { scale, ratio });
             let augment = Augment { random_resized_crop, ..Augment::default() };

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use layerprune::batch::Targets;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
 use crate::error::DataError;
-use crate::imagefolder::Folder;
+use crate::files::Files;
+use crate::geometry::Geometry;
 use crate::random::{Purpose, generator};
-use crate::resize::{Interpolation, Region, resize};
+use crate::resize::Pixel;
 
-/// Labelled images of one shape.
+/// Images of one shape, with a class each, or a row of numbers each, or neither.
 ///
 /// Subsets share the images, so that taking them is cheap.
 #[derive(Debug, Clone)]
@@ -27,6 +29,35 @@ struct Store {
     shape: [usize; 3],
     labels: Vec<usize>,
     classes: Vec<String>,
+    targets: Option<TargetRows>,
+}
+
+/// What is to be learned where it isn't one class for each image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetKind {
+    /// Whether each class is in the image, as 0 or 1; [`Dataset::classes`] names the columns.
+    MultiLabel,
+    /// Any numbers.
+    Regression,
+}
+
+/// A row of numbers for each image.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TargetRows {
+    pub(crate) kind: TargetKind,
+    pub(crate) values: Vec<f32>,
+    pub(crate) width: usize,
+}
+
+/// What is known of each image of a split.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Annotation {
+    /// The place of its class among these names.
+    Classes { labels: Vec<usize>, names: Vec<String> },
+    /// The numbers to be learned; the names are those of the classes of several labels, else none.
+    Targets { rows: TargetRows, names: Vec<String> },
+    /// Nothing.
+    None,
 }
 
 /// The images of a data set in NCHW order.
@@ -36,8 +67,8 @@ pub(crate) enum Pixels {
     Bytes(Vec<u8>),
     /// 0 to 1.
     Floats(Vec<f32>),
-    /// 0 to 255, to be decoded.
-    Files(Folder),
+    /// 0 to 255, read from disk when they are needed.
+    Files(Files),
 }
 
 /// `0`, `1`, … as names for classes that have none.
@@ -73,32 +104,55 @@ impl Dataset {
         Dataset::new(file, Pixels::Bytes(planar), [channels, height, width], labels, class_names)
     }
 
-    /// A data set of all images that are given; `shape` is channels, height and width.
+    /// A data set of all images that are given, each of one class; `shape` is channels, height and width.
     pub(crate) fn new(
         file: String,
         pixels: Pixels,
         shape: [usize; 3],
         labels: Vec<usize>,
-        classes: Vec<String>,
+        names: Vec<String>,
+    ) -> Result<Dataset, DataError> {
+        Dataset::annotated(file, pixels, shape, Annotation::Classes { labels, names })
+    }
+
+    /// A data set of all images that are given; `shape` is channels, height and width.
+    pub(crate) fn annotated(
+        file: String,
+        pixels: Pixels,
+        shape: [usize; 3],
+        annotation: Annotation,
     ) -> Result<Dataset, DataError> {
         let stored = match &pixels {
             Pixels::Bytes(bytes) => bytes.len(),
             Pixels::Floats(floats) => floats.len(),
-            Pixels::Files(folder) => folder.len() * shape.iter().product::<usize>(),
+            Pixels::Files(files) => files.len() * shape.iter().product::<usize>(),
         };
         let image: usize = shape.iter().product();
         if stored == 0 || image == 0 {
             return Err(DataError::Empty { file });
         }
         let images = stored / image;
-        if images != labels.len() {
-            return Err(DataError::Count { file, images, labels: labels.len() });
-        }
-        if let Some((index, label)) = labels.iter().enumerate().find(|(_, label)| **label >= classes.len()) {
-            return Err(DataError::Label { file, index, label: *label as i128, classes: classes.len() });
-        }
+        let (labels, classes, targets) = match annotation {
+            Annotation::Classes { labels, names } => {
+                if images != labels.len() {
+                    return Err(DataError::Count { file, images, labels: labels.len() });
+                }
+                if let Some((index, label)) = labels.iter().enumerate().find(|(_, label)| **label >= names.len()) {
+                    return Err(DataError::Label { file, index, label: *label as i128, classes: names.len() });
+                }
+                (labels, names, None)
+            }
+            Annotation::Targets { rows, names } => {
+                let found = rows.values.len() / rows.width.max(1);
+                if images != found {
+                    return Err(DataError::Count { file, images, labels: found });
+                }
+                (vec![0; images], names, Some(rows))
+            }
+            Annotation::None => (vec![0; images], Vec::new(), None),
+        };
         let order = (0..images).collect();
-        Ok(Dataset { store: Arc::new(Store { pixels, shape, labels, classes }), order })
+        Ok(Dataset { store: Arc::new(Store { pixels, shape, labels, classes, targets }), order })
     }
 
     /// How many images there are.
@@ -111,7 +165,8 @@ impl Dataset {
         self.order.is_empty()
     }
 
-    /// The names of the classes; a label is an index into them.
+    /// The names of the classes; a label is an index into them, and so is the column of several labels. None where images
+    /// have no classes.
     pub fn classes(&self) -> &[String] {
         &self.store.classes
     }
@@ -120,6 +175,42 @@ impl Dataset {
     /// [`Preprocess::output_shape`](crate::Preprocess::output_shape).
     pub fn image_shape(&self) -> [usize; 3] {
         self.store.shape
+    }
+
+    /// Whether each image has one class; else all labels are 0 and mean nothing.
+    pub fn has_labels(&self) -> bool {
+        self.store.targets.is_none() && !self.store.classes.is_empty()
+    }
+
+    /// What the rows of [`Dataset::target`] are; none where there are no such rows.
+    pub fn target_kind(&self) -> Option<TargetKind> {
+        self.store.targets.as_ref().map(|rows| rows.kind)
+    }
+
+    /// How many numbers there are for each image beside its label; none where there are no such rows.
+    pub fn target_width(&self) -> Option<usize> {
+        self.store.targets.as_ref().map(|rows| rows.width)
+    }
+
+    /// The row of numbers of an image.
+    ///
+    /// # Panics
+    ///
+    /// If `index` isn't less than [`Dataset::len`].
+    pub fn target(&self, index: usize) -> Option<&[f32]> {
+        let rows = self.store.targets.as_ref()?;
+        Some(&rows.values[self.order[index] * rows.width..][..rows.width])
+    }
+
+    /// The rows of numbers of these images, as a batch carries them; none where there are no such rows.
+    ///
+    /// # Panics
+    ///
+    /// If an index isn't less than [`Dataset::len`].
+    pub fn targets(&self, indices: &[usize]) -> Option<Targets> {
+        let width = self.target_width()?;
+        let values = indices.iter().filter_map(|&index| self.target(index)).flatten().copied().collect();
+        Some(Targets { values, width })
     }
 
     /// The label of an image.
@@ -136,11 +227,15 @@ impl Dataset {
         self.order.iter().map(|&stored| self.store.labels[stored])
     }
 
-    /// How many images each class has, by label.
+    /// How many images each class has, by label; with several labels, how many images have each.
     pub fn class_counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.classes().len()];
-        for label in self.labels() {
-            counts[label] += 1;
+        if self.has_labels() {
+            self.labels().for_each(|label| counts[label] += 1);
+            return counts;
+        }
+        for row in (0..self.len()).filter_map(|index| self.target(index)) {
+            counts.iter_mut().zip(row).for_each(|(count, value)| *count += usize::from(*value > 0.5));
         }
         counts
     }
@@ -152,7 +247,8 @@ impl Dataset {
         Ok(Dataset { store: Arc::clone(&self.store), order })
     }
 
-    /// Divides the images into those kept and those held out, the same fraction of each class being held out.
+    /// Divides the images into those kept and those held out, the same fraction of each class being held out; of images
+    /// that don't have one class each, the same fraction of all.
     ///
     /// The fraction, more than 0 and less than 1, of a class's images is rounded, but a class with two or more images
     /// is left with at least one on each side; the only image of a class is kept. Both sides are in this set's order.
@@ -176,11 +272,22 @@ impl Dataset {
         Ok((self.subset(&kept)?, self.subset(&held_out)?))
     }
 
-    /// The same number of images of every class, chosen at random, in this set's order.
+    /// The same number of images of every class, chosen at random, in this set's order; of images that don't have one class
+    /// each, as many of all as that would be, or `per_class` where there are no classes.
     ///
-    /// Refuses when a class has fewer.
+    /// Refuses when there are fewer.
     pub fn balanced(&self, per_class: usize, seed: u64) -> Result<Dataset, DataError> {
         let mut chosen = Vec::new();
+        if !self.has_labels() {
+            let expected = per_class.saturating_mul(self.classes().len().max(1));
+            chosen = self.members(seed, Purpose::Balance).concat();
+            if chosen.len() < expected {
+                return Err(DataError::TooFewImages { found: chosen.len(), expected });
+            }
+            chosen.truncate(expected);
+            chosen.sort_unstable();
+            return self.subset(&chosen);
+        }
         for (class, members) in self.members(seed, Purpose::Balance).into_iter().enumerate() {
             let Some(members) = members.get(..per_class) else {
                 let class = self.classes()[class].clone();
@@ -199,9 +306,10 @@ impl Dataset {
         if classes.is_empty() { Ok(()) } else { Err(DataError::MissingClasses { classes, of: self.classes().len() }) }
     }
 
-    /// The indices of each class's images, shuffled; what a class gets doesn't depend on the other classes.
+    /// The indices of each class's images, shuffled; what a class gets doesn't depend on the other classes. Images that
+    /// don't have one class each are together.
     fn members(&self, seed: u64, purpose: Purpose) -> Vec<Vec<usize>> {
-        let mut members = vec![Vec::new(); self.classes().len()];
+        let mut members = vec![Vec::new(); if self.has_labels() { self.classes().len() } else { 1 }];
         for (index, label) in self.labels().enumerate() {
             members[label].push(index);
         }
@@ -226,34 +334,30 @@ impl Dataset {
         Arc::strong_count(&self.store)
     }
 
-    /// The same data set with images of another height and width.
-    pub(crate) fn resized(self, [height, width]: [u32; 2]) -> Dataset {
-        let [channels, old_height, old_width] = self.store.shape;
-        let shape = [channels, height as usize, width as usize];
-        if shape == self.store.shape {
-            return self;
-        }
-        let plane = old_height * old_width;
-        let (from, to) = ([1, old_height, old_width], [height as usize, width as usize]);
-        let whole = Region::whole([old_height, old_width]);
+    /// The same data set with images resized and cropped; those that are read when needed are as they come.
+    pub(crate) fn with_geometry(self, geometry: &Geometry) -> Result<Dataset, DataError> {
+        let [channels, height, width] = self.store.shape;
+        // Images of a size beyond u32 would not fit into memory.
+        let size = [height as u32, width as u32];
         let pixels = match &self.store.pixels {
-            Pixels::Bytes(bytes) => {
-                let planes = bytes.par_chunks_exact(plane);
-                Pixels::Bytes(
-                    planes.flat_map_iter(|plane| resize(plane, from, whole, to, Interpolation::Bilinear)).collect(),
-                )
-            }
-            Pixels::Floats(floats) => {
-                let planes = floats.par_chunks_exact(plane);
-                Pixels::Floats(
-                    planes.flat_map_iter(|plane| resize(plane, from, whole, to, Interpolation::Bilinear)).collect(),
-                )
-            }
-            Pixels::Files(_) => return self,
+            Pixels::Files(_) => return Ok(self),
+            _ if *geometry == Geometry::default() => return Ok(self),
+            _ if geometry.is_too_large(size) => return Err(DataError::ResizeTo { size: geometry.resized(size) }),
+            Pixels::Bytes(bytes) => Pixels::Bytes(apply(geometry, bytes, [height, width])),
+            Pixels::Floats(floats) => Pixels::Floats(apply(geometry, floats, [height, width])),
         };
-        let store = Store { pixels, shape, labels: self.store.labels.clone(), classes: self.store.classes.clone() };
-        Dataset { store: Arc::new(store), order: self.order }
+        let [height, width] = geometry.output_size(size);
+        let shape = [channels, height as usize, width as usize];
+        let Store { labels, classes, targets, .. } = &*self.store;
+        let store = Store { pixels, shape, labels: labels.clone(), classes: classes.clone(), targets: targets.clone() };
+        Ok(Dataset { store: Arc::new(store), order: self.order })
     }
+}
+
+/// Every channel of every image resized and cropped.
+fn apply<P: Pixel + Default + Send + Sync>(geometry: &Geometry, pixels: &[P], [height, width]: [usize; 2]) -> Vec<P> {
+    let planes = pixels.par_chunks_exact(height * width);
+    planes.flat_map_iter(|plane| geometry.apply(plane.to_vec(), [1, height, width])).collect()
 }
 
 /// The channels of an image in HWC order, one after the other.
@@ -374,9 +478,10 @@ mod tests {
     fn resizing_averages_when_shrinking() {
         let bytes = vec![0, 100, 100, 200, 40, 40, 40, 40];
         let data = Dataset::from_u8(bytes, [2, 2, 1], vec![0, 0], class_numbers(1)).unwrap();
-        let resized = data.clone().resized([1, 1]);
+        let stretched = |size| Geometry { resize: crate::Resize::Stretch(size), ..Geometry::default() };
+        let resized = data.clone().with_geometry(&stretched([1, 1])).unwrap();
         assert_eq!(resized.image_shape(), [1, 1, 1]);
         assert_eq!(pixels(&resized), [100, 40]);
-        assert_eq!(pixels(&data.resized([2, 2])), [0, 100, 100, 200, 40, 40, 40, 40]);
+        assert_eq!(pixels(&data.with_geometry(&stretched([2, 2])).unwrap()), [0, 100, 100, 200, 40, 40, 40, 40]);
     }
 }

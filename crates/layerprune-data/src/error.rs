@@ -114,6 +114,94 @@ pub enum DataError {
         /// The arrays that it has.
         found: String,
     },
+    /// What stands beside an image can't be used as its label.
+    #[error("{at}: label `{label}` is not {expected}")]
+    LabelAt {
+        /// The file and the row, line or member.
+        at: String,
+        /// The label.
+        label: String,
+        /// What was expected.
+        expected: String,
+    },
+    /// A table names an image file that isn't there.
+    #[error("{at}: there is no file `{}`", path.display())]
+    NoImage {
+        /// The table and the line.
+        at: String,
+        /// The image file, as looked for.
+        path: PathBuf,
+    },
+    /// A table can't be read as one.
+    #[error("cannot read `{}` as a table", path.display())]
+    Csv {
+        /// The table.
+        path: PathBuf,
+        /// Why, with the line.
+        source: csv::Error,
+    },
+    /// A text file isn't UTF-8.
+    #[error("`{}`, line {line}: the text is not UTF-8; save the file as UTF-8", path.display())]
+    Encoding {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+    },
+    /// Text can't be read as JSON.
+    #[error("cannot read `{file}` as JSON")]
+    Json {
+        /// The file, or the member of one.
+        file: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// An image of a tar file lacks its label, or a label its image.
+    #[error("`{}`: sample `{sample}` has no {missing}; it has {found}", file.display())]
+    MissingMember {
+        /// The tar file, or parquet file.
+        file: PathBuf,
+        /// The name that the members share, or the row.
+        sample: String,
+        /// What is missing.
+        missing: &'static str,
+        /// The kinds of the members that are there.
+        found: String,
+    },
+    /// An image of a tar file has a label where those before it have none.
+    #[error("`{}`: sample `{sample}` has a label, those before it have none", file.display())]
+    StrayLabel {
+        /// The tar file.
+        file: PathBuf,
+        /// The name that the members share.
+        sample: String,
+    },
+    /// Two images of a tar file share a name.
+    #[error("`{}`: sample `{sample}` has two images", file.display())]
+    TwoImages {
+        /// The tar file.
+        file: PathBuf,
+        /// The name that the members share.
+        sample: String,
+    },
+    /// A parquet file can't be read.
+    #[error("cannot read `{}` as parquet", path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: parquet::errors::ParquetError,
+    },
+    /// A parquet file has no column that can be used as the images.
+    #[error("`{}`: {found}, expected {expected}", path.display())]
+    Columns {
+        /// The file.
+        path: PathBuf,
+        /// The columns that there are.
+        found: String,
+        /// What they should be.
+        expected: String,
+    },
     /// A pixel given as a float is outside of 0 to 1.
     #[error("`{file}`: pixel value {value} of image {index} is not in 0..=1")]
     Pixel {
@@ -149,6 +237,19 @@ pub enum DataError {
         width: u32,
         /// Declared height in pixels.
         height: u32,
+        /// Largest number of pixels.
+        limit: u64,
+    },
+    /// Resizing would make more pixels of an image than are held.
+    #[error(
+        "`{}` would be {} x {} pixels (height x width) after resizing, more than {limit} pixels in all",
+        path.display(), size[0], size[1]
+    )]
+    ResizedTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Height and width in pixels after resizing.
+        size: [u32; 2],
         /// Largest number of pixels.
         limit: u64,
     },
@@ -211,6 +312,14 @@ pub enum DataError {
         /// How many were asked for.
         expected: usize,
     },
+    /// A set whose images have no class has fewer images than asked for.
+    #[error("the data set has {found} images, expected at least {expected}")]
+    TooFewImages {
+        /// How many images there are.
+        found: usize,
+        /// How many were asked for.
+        expected: usize,
+    },
     /// No class has a second image, so that nothing can be held out.
     #[error("nothing can be held out of {images} images: no class has more than one")]
     NothingToHoldOut {
@@ -232,7 +341,7 @@ pub enum DataError {
         len: usize,
     },
     /// The size to resize to has no pixel.
-    #[error("size to resize to is {} x {} pixels (height x width), expected at least 1 x 1", size[0], size[1])]
+    #[error("size to resize to is {} x {} pixels (height x width), expected 1 x 1 to 2^26 pixels in all", size[0], size[1])]
     ResizeTo {
         /// Height and width in pixels.
         size: [u32; 2],
@@ -242,6 +351,18 @@ pub enum DataError {
     Interpolation {
         /// The text.
         text: String,
+    },
+    /// A file says something about preprocessing that isn't understood.
+    #[error("`{}`: `{key}` is {found}, expected {expected}", path.display())]
+    ModelConfig {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// Its value.
+        found: String,
+        /// What is understood.
+        expected: String,
     },
     /// A normalisation can't be read from text.
     #[error("cannot read the normalisation `{text}`: expected one of {presets}, or `MEAN,…/STD,…`")]

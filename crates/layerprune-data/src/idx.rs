@@ -3,14 +3,17 @@
 //! Big-endian: two zero bytes, the element type (8: unsigned byte), the number of axes, the length of each axis as
 //! 32 bits, then the elements. Bytes that begin as a gzip stream are unpacked first.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use flate2::read::MultiGzDecoder;
 
 use crate::dataset::{Dataset, Pixels, class_numbers};
 use crate::error::DataError;
+use crate::files::{Files, Raw, Source};
+use crate::geometry::Geometry;
 use crate::open::Split;
 
 /// Gray images, as an idx file holds them.
@@ -44,17 +47,47 @@ pub(crate) fn is_there(dir: &Path) -> bool {
     [Split::Train, Split::Test].into_iter().any(|split| find(dir, split, "images", 3).is_some())
 }
 
-pub(crate) fn open(dir: &Path, split: Split) -> Result<Dataset, DataError> {
+/// Opens a split. Images that aren't compressed and take more than `limit` bytes stay on disk.
+pub(crate) fn open(dir: &Path, split: Split, geometry: Geometry, limit: u64) -> Result<Dataset, DataError> {
     let (images_path, labels_path) = (require(dir, split, "images", 3)?, require(dir, split, "labels", 1)?);
     let labels_name = labels_path.display().to_string();
-    let images = images(&read(&images_path)?, &images_path.display().to_string())?;
+    let (shape, pixels) = match raw(&images_path, limit)? {
+        Some(raw) => {
+            let files = Files::new(Source::Raw(raw), geometry)?;
+            (files.shape(), Pixels::Files(files))
+        }
+        None => {
+            let images = images(&read(&images_path)?, &images_path.display().to_string())?;
+            ([1, images.height, images.width], Pixels::Bytes(images.pixels))
+        }
+    };
     let labels = labels(&read(&labels_path)?, &labels_name)?;
     let classes = match (split, find(dir, Split::Train, "labels", 1)) {
         (Split::Test, Some(path)) => class_count(&self::labels(&read(&path)?, &path.display().to_string())?),
         _ => class_count(&labels),
     };
-    let shape = [1, images.height, images.width];
-    Dataset::new(labels_name, Pixels::Bytes(images.pixels), shape, labels, class_numbers(classes))
+    Dataset::new(labels_name, pixels, shape, labels, class_numbers(classes))
+}
+
+/// Where the images lie, if they can be read from the file one by one and it has more than `limit` bytes.
+fn raw(path: &Path, limit: u64) -> Result<Option<Raw>, DataError> {
+    let fault = |source| DataError::Read { path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(fault)?;
+    let length = file.metadata().map_err(fault)?.len();
+    let mut start = Vec::new();
+    file.by_ref().take(16).read_to_end(&mut start).map_err(fault)?;
+    if length <= limit || start.len() < 16 || start[..4] != [0, 0, 8, 3] {
+        return Ok(None);
+    }
+    let size = |axis: usize| start[4 * axis..][..4].iter().fold(0, |size, byte| size << 8 | usize::from(*byte));
+    let [count, height, width] = [size(1), size(2), size(3)];
+    let image = (height as u64).saturating_mul(width as u64);
+    // What does not fit is refused by those who read all of it.
+    if image == 0 || count == 0 || image.checked_mul(count as u64) != Some(length - 16) {
+        return Ok(None);
+    }
+    let (name, file) = (path.to_owned(), Mutex::new(file));
+    Ok(Some(Raw { name, file, start: 16, count, shape: [1, height, width], interleaved: false }))
 }
 
 fn class_count(labels: &[usize]) -> usize {
@@ -241,6 +274,26 @@ mod tests {
             assert_eq!(batch.images, [0.0, 0.2, 1.0, 0.4]);
             let error = data.require_every_class().unwrap_err();
             assert_eq!(error.to_string(), "1 of 3 classes have no image: 1");
+        }
+    }
+
+    #[test]
+    fn large_files_are_read_from_disk_image_by_image() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: Vec<u8>| std::fs::write(dir.path().join(name), bytes).unwrap();
+        write("train-images-idx3-ubyte", images_file(3, 1, 2, &[1, 2, 3, 4, 5, 6]));
+        write("train-labels-idx1-ubyte", labels_file(&[2, 0, 1]));
+        let geometry = Geometry { resize: crate::Resize::Stretch([1, 1]), ..Geometry::default() };
+        for (geometry, expected) in [(Geometry::default(), &[5, 6, 1, 2][..]), (geometry, &[6, 2])] {
+            let data = super::open(dir.path(), Split::Train, geometry, 20).unwrap();
+            assert!(matches!(data.pixels(), Pixels::Files(_)));
+            let options = BatchOptions {
+                preprocess: crate::Preprocess { scale: 1.0, ..Default::default() },
+                ..BatchOptions::default()
+            };
+            let batch = data.subset(&[2, 0]).unwrap().batches(&options).unwrap().next().unwrap().unwrap();
+            assert_eq!(batch.images, expected.iter().map(|&pixel| f32::from(pixel as u8)).collect::<Vec<_>>());
+            assert_eq!(batch.labels, [1, 2]);
         }
     }
 

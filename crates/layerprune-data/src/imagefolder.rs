@@ -1,38 +1,19 @@
 //! A folder of JPEG or PNG files for each class.
 
-use std::fs::{self, File};
-use std::io::{BufReader, Cursor};
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use image::{DynamicImage, ImageDecoder, ImageReader};
-use rayon::prelude::*;
-
-use crate::dataset::{Dataset, Pixels, planes};
+use crate::dataset::{Dataset, Pixels};
 use crate::error::DataError;
+use crate::files::{Files, Source};
+use crate::geometry::Geometry;
 use crate::open::Split;
-use crate::resize::{Interpolation, Region, resize};
 
 const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
 const SPLIT_FOLDERS: [&str; 3] = ["train", "test", "val"];
 
 /// How deep below a class's folder images are looked for.
 const DEPTH: usize = 4;
-
-/// How many images' headers are read when a folder is opened.
-const SAMPLES: usize = 256;
-
-/// Most pixels that an image may have.
-const MAX_PIXELS: u64 = 1 << 26;
-
-/// The files of a data set, in order.
-#[derive(Debug)]
-pub(crate) struct Folder {
-    files: Vec<PathBuf>,
-    gray: bool,
-    /// Height and width of the first file, in pixels.
-    first_size: [u32; 2],
-    resize: Option<[u32; 2]>,
-}
 
 /// Whether the folder holds images, or folders of images.
 pub(crate) fn is_there(dir: &Path) -> bool {
@@ -45,7 +26,7 @@ pub(crate) fn is_there(dir: &Path) -> bool {
     split_into || classes(dir).iter().any(has_image)
 }
 
-pub(crate) fn open(dir: &Path, split: Split, resize: Option<[u32; 2]>) -> Result<Dataset, DataError> {
+pub(crate) fn open(dir: &Path, split: Split, geometry: Geometry) -> Result<Dataset, DataError> {
     let images = find_split(dir, split)?;
     let found = class_folders(&images)?;
     let train = find_split(dir, Split::Train).ok();
@@ -74,10 +55,9 @@ pub(crate) fn open(dir: &Path, split: Split, resize: Option<[u32; 2]>) -> Result
     if files.is_empty() {
         return Err(DataError::Empty { file });
     }
-    let folder = Folder::new(files, resize)?;
-    let [height, width] = resize.unwrap_or(folder.first_size);
-    let shape = [if folder.gray { 1 } else { 3 }, height as usize, width as usize];
-    Dataset::new(file, Pixels::Files(folder), shape, labels, classes)
+    let files = Files::new(Source::Paths(files), geometry)?;
+    let shape = files.shape();
+    Dataset::new(file, Pixels::Files(files), shape, labels, classes)
 }
 
 fn find_split(dir: &Path, split: Split) -> Result<PathBuf, DataError> {
@@ -110,7 +90,7 @@ fn folders(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
 }
 
 /// What lies in a folder and isn't hidden, by name.
-fn entries(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
+pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
     let fault = |source| DataError::Read { path: dir.to_owned(), source };
     let mut paths = Vec::new();
     for entry in fs::read_dir(dir).map_err(fault)? {
@@ -134,123 +114,21 @@ fn collect_images(dir: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<
     Ok(())
 }
 
-fn is_image(path: &Path) -> bool {
+/// Whether a file's name is that of an image.
+pub(crate) fn is_image(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|extension| EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known)))
 }
 
-impl Folder {
-    /// Looks at some of the files, spread over all, for their size and whether they have colour.
-    fn new(files: Vec<PathBuf>, resize: Option<[u32; 2]>) -> Result<Folder, DataError> {
-        let step = files.len().div_ceil(SAMPLES);
-        let headers: Vec<Result<Header, DataError>> =
-            files.par_iter().step_by(step).map(|path| Header::read(path)).collect();
-        let headers = headers.into_iter().collect::<Result<Vec<Header>, DataError>>()?;
-        let gray = headers.iter().all(|header| !header.colour);
-        let mut folder = Folder { gray, first_size: headers[0].size, files, resize };
-        for (sample, header) in headers.iter().enumerate() {
-            folder.check(sample * step, header)?;
-        }
-        folder.files.shrink_to_fit();
-        Ok(folder)
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.files.len()
-    }
-
-    /// The pixels of a file in CHW order, of the set's size.
-    pub(crate) fn decode(&self, index: usize) -> Result<Vec<u8>, DataError> {
-        let (pixels, size) = self.decode_whole(index)?;
-        let channels = if self.gray { 1 } else { 3 };
-        Ok(match self.resize {
-            Some(wanted) => {
-                let wanted = wanted.map(|side| side as usize);
-                resize(&pixels, [channels, size[0], size[1]], Region::whole(size), wanted, Interpolation::Bilinear)
-            }
-            None => pixels,
-        })
-    }
-
-    /// The pixels of a file in CHW order, with its own height and width.
-    pub(crate) fn decode_whole(&self, index: usize) -> Result<(Vec<u8>, [usize; 2]), DataError> {
-        let path = &self.files[index];
-        let bytes = fs::read(path).map_err(|source| DataError::Read { path: path.clone(), source })?;
-        let fault = |source| DataError::Decode { path: path.clone(), source };
-        if bytes.starts_with(&[0xff, 0xd8]) && !jpeg_ends(&bytes) {
-            return Err(DataError::Truncated { path: path.clone(), found: bytes.len() });
-        }
-        let decoder = decoder(Cursor::new(&bytes), path)?;
-        self.check(index, &Header::of(&decoder, path)?)?;
-        let image = DynamicImage::from_decoder(decoder).map_err(fault)?;
-        let size = [image.height() as usize, image.width() as usize];
-        let pixels = if self.gray { image.into_luma8().into_raw() } else { planes(&image.into_rgb8(), 3).collect() };
-        Ok((pixels, size))
-    }
-
-    fn check(&self, index: usize, header: &Header) -> Result<(), DataError> {
-        let (first, other) = (&self.files[0], &self.files[index]);
-        if self.resize.is_none() && header.size != self.first_size {
-            return Err(DataError::Sizes {
-                first: first.clone(),
-                first_size: self.first_size,
-                other: other.clone(),
-                other_size: header.size,
-            });
-        }
-        if self.gray && header.colour {
-            return Err(DataError::Colour { first: first.clone(), other: other.clone() });
-        }
-        Ok(())
-    }
-}
-
-/// What an image file says before its pixels.
-struct Header {
-    /// Height and width in pixels.
-    size: [u32; 2],
-    colour: bool,
-}
-
-impl Header {
-    fn read(path: &Path) -> Result<Header, DataError> {
-        let file = File::open(path).map_err(|source| DataError::Read { path: path.to_owned(), source })?;
-        Header::of(&decoder(BufReader::new(file), path)?, path)
-    }
-
-    fn of(decoder: &impl ImageDecoder, path: &Path) -> Result<Header, DataError> {
-        let (width, height) = decoder.dimensions();
-        if u64::from(width) * u64::from(height) > MAX_PIXELS {
-            return Err(DataError::TooLarge { path: path.to_owned(), width, height, limit: MAX_PIXELS });
-        }
-        Ok(Header { size: [height, width], colour: decoder.color_type().has_color() })
-    }
-}
-
-/// A decoder for what the file's bytes are, whatever its name says.
-fn decoder<'a>(
-    reader: impl std::io::BufRead + std::io::Seek + 'a,
-    path: &Path,
-) -> Result<impl ImageDecoder + 'a, DataError> {
-    let reader = ImageReader::new(reader)
-        .with_guessed_format()
-        .map_err(|source| DataError::Read { path: path.to_owned(), source })?;
-    reader.into_decoder().map_err(|source| DataError::Decode { path: path.to_owned(), source })
-}
-
-/// Whether the last scan of a JPEG file is followed by its end marker; decoders fill up what is missing with gray.
-fn jpeg_ends(bytes: &[u8]) -> bool {
-    let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xff, marker]);
-    bytes.ends_with(&[0xff, 0xd9]) || last(0xd9) > last(0xda)
-}
-
 #[cfg(test)]
 mod tests {
-    use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage};
+    use std::io::Cursor;
+
+    use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage};
     use tempfile::TempDir;
 
     use super::*;
-    use crate::{BatchOptions, DataSpec, OpenOptions, Preprocess};
+    use crate::{BatchOptions, DataSpec, OpenOptions, Preprocess, Resize};
 
     fn write(dir: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
         let path = dir.path().join(name);
@@ -274,7 +152,8 @@ mod tests {
     }
 
     fn open(dir: &TempDir, split: Split, resize: Option<[u32; 2]>) -> Result<Dataset, DataError> {
-        crate::open(&DataSpec::ImageFolder(dir.path().to_owned()), split, &OpenOptions { resize })
+        let geometry = Geometry { resize: resize.map_or(Resize::Keep, Resize::Stretch), ..Geometry::default() };
+        crate::open(&DataSpec::ImageFolder(dir.path().to_owned()), split, &OpenOptions { geometry })
     }
 
     fn pixels(data: &Dataset) -> Result<Vec<f32>, DataError> {

@@ -10,6 +10,9 @@
 //! | `cifar10:DIR`, `cifar100:DIR` | binary version: `data_batch_1.bin` … `test_batch.bin`; `train.bin`, `test.bin` |
 //! | `imagefolder:DIR` | JPEG and PNG, as `DIR/train/<class>/*` and `DIR/test/<class>/*` (or `val`), or `DIR/<class>/*` |
 //! | `npz:FILE` | arrays `x_train`, `y_train`, `x_test`, `y_test`; MedMNIST's names; or `x`, `y` |
+//! | `csv:FILE` | a table of image files, each with a class, several classes or numbers, and perhaps a split |
+//! | `parquet:FILE_OR_DIR` | Hugging Face data sets: a column of encoded images and one of labels |
+//! | `webdataset:FILES_OR_DIR` | tar files with `NAME.jpg` and `NAME.cls` or `NAME.json` for each image |
 //! | `demo` | a set that the caller has, given to [`Dataset::from_u8`] |
 //!
 //! Everything random is a function of a seed, the epoch and the sample, never of threads: the same options give the
@@ -35,22 +38,32 @@
 mod augment;
 mod batch;
 mod cifar;
+mod config;
+mod csv;
 mod dataset;
 mod error;
+mod files;
+mod geometry;
 pub mod idx;
 mod imagefolder;
+mod labels;
 mod npz;
 mod open;
+mod parquet;
 mod preprocess;
 mod random;
 mod resize;
 mod spec;
+mod split;
+mod webdataset;
 
 pub use augment::{Augment, AugmentError, ColorJitter, ErasingFill, RandAugment, RandomErasing, ResizedCrop, Rotation};
 pub use batch::{BatchOptions, Batches};
-pub use dataset::Dataset;
+pub use config::{CONFIG_FILES, ModelConfig};
+pub use dataset::{Dataset, TargetKind};
 pub use error::DataError;
-pub use layerprune::batch::Batch;
+pub use geometry::{Crop, CropRounding, Geometry, Resize};
+pub use layerprune::batch::{Batch, Targets};
 pub use open::{OpenOptions, Split, open};
 pub use preprocess::Preprocess;
 pub use resize::Interpolation;

@@ -3,11 +3,15 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
+use std::sync::Mutex;
 
 use npyz::npz::NpzArchive;
 
-use crate::dataset::{Dataset, Pixels, class_numbers};
+use crate::dataset::{Annotation, Dataset, Pixels, TargetKind, TargetRows, class_numbers};
 use crate::error::DataError;
+use crate::files::{Files, Raw, Source};
+use crate::geometry::Geometry;
+use crate::labels::MAX_CLASSES;
 use crate::open::Split;
 
 /// Names of the arrays with images and labels, for the train and the test split.
@@ -17,15 +21,14 @@ const NAMES: [[Option<[&str; 2]>; 2]; 3] = [
     [Some(["x", "y"]), None],
 ];
 
-/// Most classes that labels may name.
-const MAX_CLASSES: usize = 1 << 16;
-
 /// Longest header of an array, in bytes; NumPy's own are below 200.
 const MAX_HEADER: u64 = 1 << 16;
 
 type Archive = NpzArchive<BufReader<File>>;
 
-pub(crate) fn open(path: &Path, split: Split) -> Result<Dataset, DataError> {
+/// Opens a split. Images that are stored as plain bytes, image after image and not compressed, and take more than `limit`
+/// bytes, stay on disk.
+pub(crate) fn open(path: &Path, split: Split, geometry: Geometry, limit: u64) -> Result<Dataset, DataError> {
     let fault = |source| DataError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(fault)?;
     let mut archive = NpzArchive::new(BufReader::new(file)).map_err(fault)?;
@@ -46,9 +49,18 @@ pub(crate) fn open(path: &Path, split: Split) -> Result<Dataset, DataError> {
     if !has(labels_name) {
         return Err(DataError::NoArray { path: path.to_owned(), array: labels_name.to_owned(), found: list(&found) });
     }
-    let (shape, pixels) = Array::read(&mut archive, path, images_name)?.into_images()?;
+    let (shape, pixels) = match raw(&mut archive, path, images_name, limit)? {
+        Some(raw) => {
+            let files = Files::new(Source::Raw(raw), geometry)?;
+            (files.shape(), Pixels::Files(files))
+        }
+        None => Array::read(&mut archive, path, images_name)?.into_images()?,
+    };
     let array = Array::read(&mut archive, path, labels_name)?;
     let labels_file = array.file.clone();
+    if let Some(annotation) = array.rows()? {
+        return Dataset::annotated(labels_file, pixels, shape, annotation);
+    }
     let of_train = match train.filter(|[_, labels]| has(labels)) {
         Some([_, labels]) => {
             let labels = Array::read(&mut archive, path, labels)?.into_labels(MAX_CLASSES)?;
@@ -59,6 +71,51 @@ pub(crate) fn open(path: &Path, split: Split) -> Result<Dataset, DataError> {
     let labels = array.into_labels(of_train.unwrap_or(MAX_CLASSES))?;
     let classes = of_train.unwrap_or_else(|| class_count(&labels));
     Dataset::new(labels_file, pixels, shape, labels, class_numbers(classes))
+}
+
+/// Where the images of an array lie, if they can be read from the archive one by one and are more than `limit` bytes.
+fn raw(archive: &mut Archive, path: &Path, name: &str, limit: u64) -> Result<Option<Raw>, DataError> {
+    let file = format!("{}: {name}", path.display());
+    let fault = |source| DataError::Unpack { file: file.clone(), source };
+    let zip = archive.zip_archive();
+    let mut entry = zip.by_name(&format!("{name}.npy")).map_err(|error| fault(io::Error::from(error)))?;
+    let (start, size) = (entry.data_start(), entry.size());
+    if entry.size() != entry.compressed_size() || size <= limit {
+        return Ok(None);
+    }
+    let header = read_header(&mut entry).map_err(fault)?;
+    let (dtype, shape, fortran) = parse_header(&header, &file)?;
+    // Array::read says what is wrong with what isn't taken here.
+    let Some((shape @ [count, channels, height, width], interleaved)) = axes(&shape) else { return Ok(None) };
+    let total = shape.iter().try_fold(1_u64, |total, &size| total.checked_mul(size as u64));
+    if fortran || dtype.kind != 'u' || dtype.size != 1 || total.is_none_or(|total| total == 0 || total > size) {
+        return Ok(None);
+    }
+    let after = size - total.unwrap_or_default();
+    let opened = File::open(path).map_err(|source| DataError::Read { path: path.to_owned(), source })?;
+    Ok(Some(Raw {
+        name: file.into(),
+        file: Mutex::new(opened),
+        start: start + after,
+        count,
+        shape: [channels, height, width],
+        interleaved,
+    }))
+}
+
+/// Images, channels, height and width, and whether channels are the last axis; none where it can't be told.
+fn axes(shape: &[usize]) -> Option<([usize; 4], bool)> {
+    let is_channels = |size: usize| size == 1 || size == 3;
+    match *shape {
+        [images, height, width] => Some(([images, 1, height, width], false)),
+        [images, first, height, width] if is_channels(first) && !is_channels(width) => {
+            Some(([images, first, height, width], false))
+        }
+        [images, height, width, last] if is_channels(last) && !is_channels(height) => {
+            Some(([images, last, height, width], true))
+        }
+        _ => None,
+    }
 }
 
 fn list(names: &[String]) -> String {
@@ -171,13 +228,44 @@ impl Array {
         Ok(([channels, height, width], pixels))
     }
 
+    /// Rows of numbers, where that is what labels are: floats along two axes, or 0 and 1 along two with more than one column.
+    fn rows(&self) -> Result<Option<Annotation>, DataError> {
+        let ([count, width], true) = (self.shape.as_slice(), self.dtype.is_number()) else { return Ok(None) };
+        let (count, width, is_float) = (*count, *width, self.dtype.kind == 'f');
+        if width == 0 || (width == 1 && !is_float) {
+            return Ok(None);
+        }
+        let size = self.dtype.size;
+        let element = |place: usize| {
+            let bytes = &self.data[place * size..][..size];
+            if is_float { self.dtype.float(bytes) } else { self.dtype.integer(bytes) as f32 }
+        };
+        let [rows, columns] = [self.strides[0], self.strides[1]];
+        let places = (0..count).flat_map(|row| (0..width).map(move |column| row * rows + column * columns));
+        let values: Vec<f32> = places.map(element).collect();
+        if let Some(place) = values.iter().position(|value| !value.is_finite()) {
+            let at = format!("`{}`, image {}", self.file, place / width);
+            let (label, expected) = (values[place].to_string(), "a finite number".to_owned());
+            return Err(DataError::LabelAt { at, label, expected });
+        }
+        let flags = width > 1 && values.iter().all(|value| *value == 0.0 || *value == 1.0);
+        if !flags && !is_float {
+            return Ok(None);
+        }
+        let (kind, names) = match flags {
+            true => (TargetKind::MultiLabel, class_numbers(width)),
+            false => (TargetKind::Regression, Vec::new()),
+        };
+        Ok(Some(Annotation::Targets { rows: TargetRows { kind, values, width }, names }))
+    }
+
     fn into_labels(self, classes: usize) -> Result<Vec<usize>, DataError> {
         if !matches!(self.shape[..], [_] | [_, 1]) {
             return Err(Array::refuse(
                 &self.file,
                 "shape",
                 format!("{:?}", self.shape),
-                "one label for each image, N or N x 1",
+                "one label for each image, N or N x 1, or rows of 0 and 1 or of floats, N x K",
             ));
         }
         if !matches!((self.dtype.kind, self.dtype.size), ('i' | 'u', 1 | 2 | 4 | 8)) {
@@ -207,6 +295,11 @@ fn gather<T: Copy>(elements: &[T], sizes: [usize; 4], strides: [usize; 4]) -> Ve
 }
 
 impl Dtype {
+    /// Whether elements are integers or floats that can be read.
+    fn is_number(self) -> bool {
+        matches!((self.kind, self.size), ('i' | 'u', 1 | 2 | 4 | 8) | ('f', 4 | 8))
+    }
+
     fn integer(self, bytes: &[u8]) -> i128 {
         let negative = self.kind == 'i' && bytes[if self.big_endian { 0 } else { self.size - 1 }] >= 0x80;
         let mut wide = [if negative { 0xff } else { 0 }; 16];
@@ -291,6 +384,8 @@ mod tests {
     use std::io::{BufWriter, Write};
 
     use npyz::npz::NpzWriter;
+    use npyz::zip::CompressionMethod;
+    use npyz::zip::write::FileOptions;
     use npyz::{AutoSerialize, Order, WriterBuilder};
     use tempfile::TempDir;
 
@@ -441,13 +536,56 @@ mod tests {
             ),
             (npz().array::<f32>("y", &[2], &[0.0, 1.0]), "`a.npz: y`: element type is `f4`, expected an integer type"),
             (
-                npz().array::<u8>("y", &[2, 2], &[0; 4]),
-                "`a.npz: y`: shape is [2, 2], expected one label for each image, N or N x 1",
+                npz().array::<u8>("y", &[2, 2], &[0, 1, 2, 0]),
+                "`a.npz: y`: shape is [2, 2], expected one label for each image, N or N x 1, or rows of 0 and 1 or of floats, N x K",
             ),
             (npz().array::<u8>("y", &[3], &[0; 3]), "`a.npz: y`: 2 images, but 3 labels"),
         ] {
             assert_eq!(npz.refuse(Split::Train), expected);
         }
+    }
+
+    #[test]
+    fn rows_of_flags_are_several_classes_and_rows_of_floats_a_regression() {
+        let npz = || Npz::new().array::<u8>("x", &[2, 1, 1], &[0, 0]);
+        let data = npz().array::<u8>("y", &[2, 3], &[1, 0, 1, 0, 0, 0]).open(Split::Train).unwrap();
+        assert_eq!((data.target_kind(), data.class_counts()), (Some(TargetKind::MultiLabel), vec![1, 0, 1]));
+        assert_eq!((data.target(0), data.label(1)), (Some(&[1.0, 0.0, 1.0][..]), 0));
+        let data = npz().array::<f64>("y", &[2, 1], &[0.5, -2.0]).open(Split::Train).unwrap();
+        assert_eq!((data.target_kind(), data.target_width()), (Some(TargetKind::Regression), Some(1)));
+        let batch = data.subset(&[1]).unwrap().batches(&BatchOptions::default()).unwrap().next().unwrap().unwrap();
+        assert_eq!(batch.targets, Some(crate::Targets { values: vec![-2.0], width: 1 }));
+        let error = npz().array::<f32>("y", &[2, 2], &[0.0, 1.0, f32::NAN, 0.0]).refuse(Split::Train);
+        assert_eq!(error, "`a.npz: y`, image 1: label `NaN` is not a finite number");
+        assert_eq!(
+            npz().array::<f32>("y", &[3, 2], &[0.5; 6]).refuse(Split::Train),
+            "`a.npz: y`: 2 images, but 3 labels"
+        );
+    }
+
+    #[test]
+    fn large_arrays_are_read_from_disk_image_by_image() {
+        let mut npz = Npz::new();
+        let stored = FileOptions::default().compression_method(CompressionMethod::Stored);
+        let header = "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 2, 2, 3), }";
+        let zip = npz.writer.zip_writer();
+        zip.start_file("x.npy", stored).unwrap();
+        let start = [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes()].concat();
+        zip.write_all(&[start, (0..24).collect()].concat()).unwrap();
+        let npz = npz.array::<u8>("y", &[2], &[1, 0]);
+        let path = npz.dir.path().join("a.npz");
+        drop(npz.writer);
+        let open = |limit| super::open(&path, Split::Train, Geometry::default(), limit).unwrap();
+        let (held, on_disk) = (open(1 << 20), open(0));
+        assert!(matches!((held.pixels(), on_disk.pixels()), (Pixels::Bytes(_), Pixels::Files(_))));
+        assert_eq!(images(&held), images(&on_disk));
+        assert_eq!(held.image_shape(), on_disk.image_shape());
+        // What is read at the time of a batch is what the file holds then.
+        let mut bytes = fs::read(&path).unwrap();
+        let place = bytes.windows(3).position(|bytes| bytes == [0, 1, 2]).unwrap();
+        bytes[place] = 77;
+        fs::write(&path, bytes).unwrap();
+        assert_eq!((images(&held)[0], images(&on_disk)[0] * 255.0), (0.0, 77.0));
     }
 
     #[test]

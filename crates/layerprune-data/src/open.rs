@@ -6,8 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::dataset::Dataset;
 use crate::error::DataError;
+use crate::geometry::Geometry;
 use crate::spec::DataSpec;
-use crate::{cifar, idx, imagefolder, npz};
+use crate::{cifar, csv, idx, imagefolder, npz, parquet, webdataset};
+
+/// Most bytes of an array that are held in memory where they could be read from disk.
+const MAX_IN_MEMORY: u64 = 1 << 28;
 
 /// Which part of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,36 +36,36 @@ impl fmt::Display for Split {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OpenOptions {
-    /// Height and width in pixels that images are stretched to, with Pillow's bilinear filter; as they are when none.
-    pub resize: Option<[u32; 2]>,
+    /// How images are resized and cropped.
+    pub geometry: Geometry,
 }
 
 /// Opens one split of a data set.
 ///
 /// Classes are those of the train split wherever there is one, so that labels mean the same in both splits; a test
-/// split with another class is refused. Image folders are decoded when batches are made, all other kinds are read now.
-/// [`DataSpec::Demo`] is refused: its images are the caller's.
+/// split with another class is refused. [`DataSpec::Demo`] is refused: its images are the caller's.
 ///
-/// Images of a folder have three channels, or one if all those looked at are gray; transparency and EXIF orientation
-/// are ignored. Some of them, spread over the folder, are looked at now, so that most mixtures of sizes are refused early.
+/// Encoded images (of folders, CSV files, parquet files and WebDataset shards) are decoded when batches are made and never
+/// held; arrays are read into memory, but those of more than 256 MiB that lie in their file as plain bytes are read from there
+/// image by image.
+///
+/// Encoded images have three channels, or one if all those looked at are gray; transparency and EXIF orientation are
+/// ignored. Some of them, spread over the set, are looked at now, so that most mixtures of sizes are refused early.
 pub fn open(spec: &DataSpec, split: Split, options: &OpenOptions) -> Result<Dataset, DataError> {
-    if let Some(size) = options.resize
-        && size.contains(&0)
-    {
-        return Err(DataError::ResizeTo { size });
-    }
+    let geometry = options.geometry;
+    geometry.check()?;
     let dataset = match spec {
-        DataSpec::Idx(path) => idx::open(path, split)?,
+        DataSpec::Idx(path) => idx::open(path, split, geometry, MAX_IN_MEMORY)?,
         DataSpec::Cifar10(path) => cifar::CIFAR10.open(path, split)?,
         DataSpec::Cifar100(path) => cifar::CIFAR100.open(path, split)?,
-        DataSpec::ImageFolder(path) => return imagefolder::open(path, split, options.resize),
-        DataSpec::Npz(path) => npz::open(path, split)?,
+        DataSpec::ImageFolder(path) => imagefolder::open(path, split, geometry)?,
+        DataSpec::Npz(path) => npz::open(path, split, geometry, MAX_IN_MEMORY)?,
+        DataSpec::Csv(path) => csv::open(path, split, geometry)?,
+        DataSpec::Parquet(path) => parquet::open(path, split, geometry)?,
+        DataSpec::WebDataset(path) => webdataset::open(path, split, geometry)?,
         DataSpec::Demo => return Err(DataError::Demo),
     };
-    Ok(match options.resize {
-        Some(size) => dataset.resized(size),
-        None => dataset,
-    })
+    dataset.with_geometry(&geometry)
 }
 
 #[cfg(test)]
@@ -76,8 +80,8 @@ mod tests {
 
     #[test]
     fn a_size_without_pixels_is_refused() {
-        let options = OpenOptions { resize: Some([0, 4]) };
-        let error = open(&DataSpec::Idx("nowhere".into()), Split::Train, &options).unwrap_err();
-        assert_eq!(error.to_string(), "size to resize to is 0 x 4 pixels (height x width), expected at least 1 x 1");
+        let geometry = Geometry { resize: crate::Resize::Stretch([0, 4]), ..Geometry::default() };
+        let error = open(&DataSpec::Idx("nowhere".into()), Split::Train, &OpenOptions { geometry }).unwrap_err();
+        assert!(matches!(error, DataError::ResizeTo { size: [0, 4] }));
     }
 }

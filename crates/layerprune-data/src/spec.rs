@@ -7,9 +7,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
-use crate::{cifar, idx, imagefolder};
+use crate::{cifar, csv, idx, imagefolder, parquet, webdataset};
 
-pub(crate) const KINDS: &str = "idx:DIR, cifar10:DIR, cifar100:DIR, imagefolder:DIR, npz:FILE, demo";
+pub(crate) const KINDS: &str = "idx:DIR, cifar10:DIR, cifar100:DIR, imagefolder:DIR, npz:FILE, csv:FILE, \
+                                parquet:FILE_OR_DIR, webdataset:FILES_OR_DIR, demo";
 
 /// Where images are and in which form, as text: `kind:path`.
 ///
@@ -36,6 +37,12 @@ pub enum DataSpec {
     ImageFolder(PathBuf),
     /// A NumPy archive.
     Npz(PathBuf),
+    /// A table of image files and what is to be learned of each; or a folder of `train.csv` and `test.csv`.
+    Csv(PathBuf),
+    /// Parquet files with encoded images, as Hugging Face publishes data sets.
+    Parquet(PathBuf),
+    /// Tar files with an image and its label under each name; braces stand for several: `train-{000..127}.tar`.
+    WebDataset(PathBuf),
     /// The data set that the caller carries within itself.
     Demo,
 }
@@ -52,8 +59,16 @@ impl DataSpec {
             Ok(DataSpec::Cifar10(path))
         } else if cifar::CIFAR100.is_there(&path) {
             Ok(DataSpec::Cifar100(path))
+        } else if csv::is_there(&path) {
+            // Before folders of images: the images of a table may lie in one.
+            Ok(DataSpec::Csv(path))
+        } else if parquet::is_there(&path) {
+            Ok(DataSpec::Parquet(path))
         } else if imagefolder::is_there(&path) {
             Ok(DataSpec::ImageFolder(path))
+        } else if webdataset::is_there(&path) {
+            // After all others: archives are left beside what was unpacked from them.
+            Ok(DataSpec::WebDataset(path))
         } else {
             Err(DataError::UndetectedKind { path })
         }
@@ -66,7 +81,10 @@ impl DataSpec {
             | DataSpec::Cifar10(path)
             | DataSpec::Cifar100(path)
             | DataSpec::ImageFolder(path)
-            | DataSpec::Npz(path) => Some(path),
+            | DataSpec::Npz(path)
+            | DataSpec::Csv(path)
+            | DataSpec::Parquet(path)
+            | DataSpec::WebDataset(path) => Some(path),
             DataSpec::Demo => None,
         }
     }
@@ -83,11 +101,14 @@ impl FromStr for DataSpec {
             Some(("cifar100", path)) => Some((DataSpec::Cifar100 as _, path)),
             Some(("imagefolder", path)) => Some((DataSpec::ImageFolder as _, path)),
             Some(("npz", path)) => Some((DataSpec::Npz as _, path)),
+            Some(("csv", path)) => Some((DataSpec::Csv as _, path)),
+            Some(("parquet", path)) => Some((DataSpec::Parquet as _, path)),
+            Some(("webdataset", path)) => Some((DataSpec::WebDataset as _, path)),
             _ => None,
         };
         match make {
             Some((spec, path)) if !path.is_empty() => Ok(spec(PathBuf::from(path))),
-            None if Path::new(text).exists() => DataSpec::detect(text),
+            None if Path::new(text).exists() || webdataset::is_there(Path::new(text)) => DataSpec::detect(text),
             _ => Err(DataError::UnknownKind { text: text.to_owned() }),
         }
     }
@@ -115,6 +136,9 @@ impl fmt::Display for DataSpec {
             DataSpec::Cifar100(path) => ("cifar100", path),
             DataSpec::ImageFolder(path) => ("imagefolder", path),
             DataSpec::Npz(path) => ("npz", path),
+            DataSpec::Csv(path) => ("csv", path),
+            DataSpec::Parquet(path) => ("parquet", path),
+            DataSpec::WebDataset(path) => ("webdataset", path),
             DataSpec::Demo => return f.write_str("demo"),
         };
         write!(f, "{kind}:{}", path.display())
@@ -129,7 +153,17 @@ mod tests {
 
     #[test]
     fn every_kind_is_read_back_from_its_text() {
-        for text in ["idx:a", "cifar10:a/b", "cifar100:a", "imagefolder:C:\\a", "npz:a b.npz", "demo"] {
+        for text in [
+            "idx:a",
+            "cifar10:a/b",
+            "cifar100:a",
+            "imagefolder:C:\\a",
+            "npz:a b.npz",
+            "csv:a.csv",
+            "parquet:a",
+            "webdataset:a-{0..9}.tar",
+            "demo",
+        ] {
             let spec: DataSpec = text.parse().unwrap();
             assert_eq!(spec.to_string(), text);
             assert_eq!(String::from(spec.clone()).parse::<DataSpec>().unwrap(), spec);
@@ -155,6 +189,11 @@ mod tests {
             ("train/cat/1.jpg", "imagefolder"),
             ("val/cat/1.png", "imagefolder"),
             ("cat/1.JPEG", "imagefolder"),
+            ("train.csv", "csv"),
+            ("data/train-00000-of-00001.parquet", "parquet"),
+            ("test.parquet", "parquet"),
+            ("train/0000.tar", "webdataset"),
+            ("train-0000.tar", "webdataset"),
         ];
         for (file, kind) in cases {
             let dir = tempfile::tempdir().unwrap();
@@ -164,6 +203,15 @@ mod tests {
             let dir = dir.path().to_str().unwrap();
             assert_eq!(dir.parse::<DataSpec>().unwrap().to_string(), format!("{kind}:{dir}"), "{}", file.display());
         }
+    }
+
+    #[test]
+    fn archives_beside_what_came_of_them_are_not_taken_for_shards() {
+        let dir = tempfile::tempdir().unwrap();
+        for file in ["cifar-10.tar", "test_batch.bin"] {
+            fs::write(dir.path().join(file), "").unwrap();
+        }
+        assert_eq!(DataSpec::detect(dir.path()).unwrap(), DataSpec::Cifar10(dir.path().to_owned()));
     }
 
     #[test]

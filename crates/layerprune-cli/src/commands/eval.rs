@@ -11,7 +11,7 @@ use crate::{CannotBeDone, interrupt, model, output, progress, training};
 /// Measures a model's accuracy and prints it.
 pub(crate) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
     let model = model::read(&args.model)?;
-    let data = data::open(&args.data, &model, true, global)?;
+    let data = data::open(&args.data, &args.model, &model, true, global)?;
     let set = data.part(args.split)?;
     let accuracy = match args.training_library {
         false => accuracy(&model, &data, &set, "evaluating", global)?,
@@ -22,6 +22,10 @@ pub(crate) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
 
 /// Accuracy on `set` through the inference engine.
 pub(crate) fn accuracy(model: &Model, data: &Data, set: &Dataset, what: &str, global: &Global) -> Result<Accuracy> {
+    if !set.has_labels() {
+        let text = format!("accuracy needs one class for each image, which `{}` does not give", data.source);
+        return Err(CannotBeDone(text).into());
+    }
     let session = Session::load(model, &data::session_options(global)).context("cannot run the model")?;
     let bar = progress::bar(global, what, set.len() as u64);
     let batches = data::batches_for(&session, set, &data.preprocess)?;

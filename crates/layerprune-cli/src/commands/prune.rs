@@ -82,9 +82,9 @@ pub(crate) fn run(args: &PruneArgs, global: &Global) -> Result<()> {
     let labels = if budgets.max_drop.is_some() { Some(true) } else { labels };
     let recovering = !steps.is_empty() && written.is_some();
     let data = match args.data.given() {
-        Some(given) if labels == Some(true) => Some(data::open(&given, &model, true, global)?),
-        Some(given) if labels == Some(false) => Some(data::open_images(&given, &model, global)?),
-        Some(given) if recovering => Some(data::open_images(&given, &model, global)?),
+        Some(given) if labels == Some(true) => Some(data::open(&given, &args.model, &model, true, global)?),
+        Some(given) if labels == Some(false) => Some(data::open_images(&given, &args.model, &model, global)?),
+        Some(given) if recovering => Some(data::open_images(&given, &args.model, &model, global)?),
         _ => None,
     };
     let gather = Gather { model: &model, units: &units, data: data.as_ref(), options: &args.choice.options, global };

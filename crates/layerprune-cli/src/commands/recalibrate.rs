@@ -8,7 +8,7 @@ use crate::{CannotBeDone, data, model, training};
 pub(crate) fn run(args: &RecalibrateArgs, global: &Global) -> Result<()> {
     expect_writable(&args.output)?;
     let model = model::read(&args.model)?;
-    let data = data::open(&args.data, &model, true, global)?;
+    let data = data::open_labelled_or_not(&args.data, &args.model, &model, global)?;
     data.expect_clear_normalisation()?;
     let Some(recalibrated) = training::recalibrate(&model, &data, args.samples, global)? else {
         return Err(CannotBeDone(

@@ -38,15 +38,15 @@ pub(crate) fn run(args: &ScoreArgs, global: &Global) -> Result<()> {
     let others = args.with.iter().map(|path| other_scores(path, &units)).collect::<Result<Vec<_>>>()?;
     let mut no_labels = None;
     let data = match args.data.given().zip(scoring::needs_data(&all)) {
-        Some((given, true)) => match data::open(&given, &model, true, global) {
+        Some((given, true)) => match data::open(&given, &args.model, &model, true, global) {
             // Without labels that fit, a comparison still has the criteria that need none.
             Err(error) if args.compare => {
                 no_labels = Some(format!("{error:#}"));
-                Some(data::open_images(&given, &model, global).map_err(|_| error)?)
+                Some(data::open_images(&given, &args.model, &model, global).map_err(|_| error)?)
             }
             opened => Some(opened?),
         },
-        Some((given, false)) => Some(data::open_images(&given, &model, global)?),
+        Some((given, false)) => Some(data::open_images(&given, &args.model, &model, global)?),
         None => None,
     };
     let gather = Gather { model: &model, units: &units, data: data.as_ref(), options: &args.options, global };

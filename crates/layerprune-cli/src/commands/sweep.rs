@@ -46,7 +46,7 @@ pub(crate) fn run(args: &SweepArgs, global: &Global) -> Result<()> {
         let text = "a sweep is measured on this machine; the profile is of another one or of another engine";
         return Err(CannotBeDone(text.to_owned()).into());
     }
-    let data = data::open(&args.data, &model, true, global)?;
+    let data = data::open(&args.data, &args.model, &model, true, global)?;
     let start = start_record(args, &model, units.costs.total(), (&by.id(), clock.conditions()), global)?;
     let mut sweep = found(folder, start, args.restart)?;
     keep(folder, &sweep)?;

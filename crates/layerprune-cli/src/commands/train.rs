@@ -22,7 +22,7 @@ pub(crate) fn run(args: &TrainArgs, global: &Global, start: Start) -> Result<()>
         Start::Initial => (0.1, "training"),
         Start::Given => (0.01, "fine-tuning"),
     };
-    let data = data::open(&args.data, &model, start == Start::Given, global)?;
+    let data = data::open(&args.data, &args.model, &model, start == Start::Given, global)?;
     data.expect_clear_normalisation()?;
     if start == Start::Initial {
         model = layerprune_train::initialize(&model, global.seed())?;

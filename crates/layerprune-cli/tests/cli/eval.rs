@@ -76,7 +76,7 @@ fn the_kind_of_data_is_told_from_the_folder() {
     exit status: 1
     ----- stderr
     error: cannot use `--data nothing`
-      because: `nothing` is neither a data set (expected idx:DIR, cifar10:DIR, cifar100:DIR, imagefolder:DIR, npz:FILE, demo) nor an existing path
+      because: `nothing` is neither a data set (expected idx:DIR, cifar10:DIR, cifar100:DIR, imagefolder:DIR, npz:FILE, csv:FILE, parquet:FILE_OR_DIR, webdataset:FILES_OR_DIR, demo) nor an existing path
     "#);
     assert_snapshot!(place.run("eval net.onnx --data idx:nothing"), @r#"
     exit status: 1

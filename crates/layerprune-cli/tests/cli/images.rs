@@ -49,6 +49,22 @@ pub(crate) fn write_png(path: &Path, pixels: &[u8]) {
     image::GrayImage::from_raw(side, side, pixels.to_vec()).unwrap().save(path).unwrap();
 }
 
+/// Writes the images of `folder` as PNG files `train-0.png`, … and `t10k-0.png`, … into another one.
+pub(crate) fn write_pngs(folder: &Path, into: &Path) {
+    fs::create_dir_all(into).unwrap();
+    for prefix in ["train", "t10k"] {
+        let file = fs::read(folder.join(format!("{prefix}-images-idx3-ubyte"))).unwrap();
+        for (number, pixels) in file[16..].chunks_exact(SIDE * SIDE).enumerate() {
+            write_png(&into.join(format!("{prefix}-{number}.png")), pixels);
+        }
+    }
+}
+
+/// The labels of one part of the images in `folder`.
+pub(crate) fn labels(folder: &Path, prefix: &str) -> Vec<u8> {
+    fs::read(folder.join(format!("{prefix}-labels-idx1-ubyte"))).unwrap().split_off(8)
+}
+
 /// Two zeros, 8 for unsigned bytes, the number of axes, and each axis as 32 bits, the highest byte first.
 fn header(axes: &[usize]) -> Vec<u8> {
     let mut bytes = vec![0, 0, 8, axes.len() as u8];

@@ -4,6 +4,7 @@
 mod budget;
 mod channels;
 mod compare;
+mod data;
 mod engines;
 mod eval;
 mod finetune;
