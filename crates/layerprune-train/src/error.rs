@@ -132,6 +132,14 @@ pub enum TrainError {
         /// What is wrong.
         reason: String,
     },
+    /// A device that cannot be had.
+    #[error("cannot train on `{device}`: {reason}")]
+    Device {
+        /// The device.
+        device: crate::Device,
+        /// Why.
+        reason: String,
+    },
     /// Training diverged.
     #[error(
         "the loss is not finite at epoch {epoch}, step {step} (learning rate {learning_rate}): \

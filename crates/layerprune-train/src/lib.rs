@@ -39,6 +39,7 @@
 
 mod checkpoint;
 mod clip;
+mod device;
 mod distill;
 mod ema;
 mod error;
@@ -64,6 +65,7 @@ mod value;
 mod weights;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
+pub use device::Device;
 pub use distill::{BlockPair, Distill, block_pairs};
 pub use error::{DataError, TrainError, UnsupportedNode};
 pub use evaluate::{Evaluation, evaluate, scores};

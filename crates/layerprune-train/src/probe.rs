@@ -47,7 +47,7 @@ impl Probe {
         let too_deep = || TrainError::Inputs { found: format!("one of shape {shape:?}") };
         let input = Value::from_vec(data.to_vec(), shape).ok_or_else(too_deep)?.require_grad();
         let images = shape.first().copied().unwrap_or(1);
-        let mut run = Run::new(Mode::Train { frozen: self.frozen }, &session.weights, images, None);
+        let mut run = Run::new(Mode::Train { frozen: self.frozen }, &session.device, &session.weights, images, None);
         run.reference = self.reference;
         if let Some(seed) = self.dropout {
             run = run.with_dropout(seed, 0, 0);

@@ -5,6 +5,7 @@ use layerprune::batch::Batch;
 use layerprune::graph::{Graph, NodeId, ValueId};
 use layerprune::onnx::Model;
 
+use crate::device::Open;
 use crate::ema::Average;
 use crate::error::TrainError;
 use crate::kernel;
@@ -24,6 +25,8 @@ pub(crate) struct Session {
     pub(crate) trained: Vec<usize>,
     /// Whether burn's own operations take the place of this crate's kernels.
     pub(crate) reference: bool,
+    /// Where values are.
+    pub(crate) device: Open,
 }
 
 /// What one batch says of the weights.
@@ -75,7 +78,7 @@ impl Session {
         let graph = prepared(&model.graph);
         let (program, weights) = Program::new(&graph, loss.last_operators(), marks)?;
         let trained = weights.with_role(Role::Trained);
-        Ok(Self { graph, program, weights, trained, reference: false })
+        Ok(Self { graph, program, weights, trained, reference: false, device: Open::flex() })
     }
 
     /// The model with the weights as they now are, or with their average.
@@ -92,7 +95,7 @@ impl Session {
         mode: Mode,
     ) -> Result<(Vec<f32>, usize, Vec<lower::Batch>), TrainError> {
         let mut run = self.run(batch, mode)?;
-        let images = Value::R4(kernel::from_vec(batch.images.clone(), batch.shape));
+        let images = self.images(batch);
         let outputs = self.rows(batch, images, &mut run)?;
         let [_, width] = outputs.dims();
         Ok((kernel::to_vec(outputs), width, run.into_values().1))
@@ -101,10 +104,14 @@ impl Session {
     /// The outputs for a batch and the tapped values.
     pub(crate) fn outputs_and_taps(&self, batch: &Batch, mode: Mode) -> Result<Said, TrainError> {
         let mut run = self.run(batch, mode)?;
-        let images = Value::R4(kernel::from_vec(batch.images.clone(), batch.shape));
+        let images = self.images(batch);
         let outputs = self.rows(batch, images, &mut run)?;
         let [_, width] = outputs.dims();
         Ok(Said { outputs: kernel::to_vec(outputs), width, taps: run.taps })
+    }
+
+    fn images(&self, batch: &Batch) -> Value {
+        Value::R4(kernel::from_vec(batch.images.clone(), batch.shape)).on(&self.device)
     }
 
     /// The loss of a batch and its gradients.
@@ -120,15 +127,15 @@ impl Session {
         judge: &Judge<'_>,
     ) -> Result<Differentiated, TrainError> {
         run.reference = self.reference;
-        let images = Value::R4(kernel::from_vec(batch.images.clone(), batch.shape)).autodiff();
+        let images = self.images(batch).autodiff();
         let outputs = self.rows(batch, images, &mut run)?;
         let [_, width] = outputs.dims();
         let taps = std::mem::take(&mut run.taps);
         let (judgement, at_taps) = judge(&kernel::to_vec(outputs.clone()), width, &taps)?;
-        let upstream = kernel::from_vec(judgement.gradient.clone(), outputs.dims()).autodiff();
+        let upstream = kernel::from_vec(judgement.gradient.clone(), outputs.dims()).to_device(&self.device).autodiff();
         let mut whole = (outputs * upstream).sum();
         for (tap, gradient) in taps.into_iter().flatten().zip(at_taps) {
-            let upstream = Value::from_vec(gradient, &tap.dims()).map(Value::autodiff);
+            let upstream = Value::from_vec(gradient, &tap.dims()).map(|upstream| upstream.on(&self.device).autodiff());
             if let Some(part) = upstream.and_then(|upstream| tap.dot(upstream)) {
                 whole = whole + part;
             }
@@ -184,7 +191,7 @@ impl Session {
                 found: batch.shape,
             });
         }
-        Ok(Run::new(mode, &self.weights, batch.shape[0], declared.first().copied().flatten()))
+        Ok(Run::new(mode, &self.device, &self.weights, batch.shape[0], declared.first().copied().flatten()))
     }
 
     /// The outputs as N×K; a list of N is N×1.

@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use crate::device::Device;
 use crate::distill::Distill;
 use crate::error::TrainError;
 use crate::loss::Loss;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub freeze_batch_norm_stats: bool,
     /// Seed of dropout.
     pub seed: u64,
+    /// What computes. Another device rounds otherwise, so that its results differ in the last digits.
+    pub device: Device,
 }
 
 impl Default for Settings {
@@ -69,6 +72,7 @@ impl Default for Settings {
             distill: None,
             freeze_batch_norm_stats: false,
             seed: 0,
+            device: Device::Cpu,
         }
     }
 }

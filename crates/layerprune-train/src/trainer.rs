@@ -78,13 +78,15 @@ impl<'a> Trainer<'a> {
         batches_per_epoch: usize,
     ) -> Result<Self, TrainError> {
         settings.check()?;
+        let device = settings.device.open()?;
         let teacher = match (teacher, &settings.distill) {
-            (Some(teacher), Some(distill)) => Some(Teacher::new(model, teacher, distill, &settings.loss)?),
+            (Some(teacher), Some(distill)) => Some(Teacher::new(model, teacher, distill, &settings.loss, &device)?),
             (None, None) => None,
             (given, _) => return Err(TrainError::Taught { given: given.is_some() }),
         };
         let tapped = teacher.as_ref().map(Teacher::tapped).unwrap_or_default();
         let mut session = Session::marked(model, &settings.loss, &Marks { tapped: &tapped, ..Marks::default() })?;
+        session.device = device;
         let regularizers = Regularizers::new(&settings.sparsity, &mut session)?;
         if session.trained.is_empty() {
             return Err(TrainError::NoWeights);

@@ -1,5 +1,6 @@
 use burn::tensor::Tensor;
 
+use crate::device::Open;
 use crate::kernel;
 
 /// Integers of any rank: what shape arithmetic computes with.
@@ -113,6 +114,14 @@ impl Value {
             (Self::R5(a), Self::R5(b)) => Some((a * b).sum()),
             _ => None,
         }
+    }
+
+    /// The tensor on `device`.
+    pub(crate) fn on(self, device: &Open) -> Self {
+        if *device == Open::flex() {
+            return self;
+        }
+        same_rank!(self, tensor => tensor.to_device(device), ints ints => Self::Ints(ints))
     }
 
     /// The tensor as part of the differentiated computation.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use pairs::{BlockPair, block_pairs};
 use terms::Term;
 
+use crate::device::Open;
 use crate::error::TrainError;
 use crate::loss::{Judgement, Loss};
 use crate::lower::Mode;
@@ -93,14 +94,21 @@ pub(crate) struct Teacher<'a> {
 
 impl<'a> Teacher<'a> {
     /// Makes `teacher` ready for `model`.
-    pub(crate) fn new(model: &Model, teacher: &Model, settings: &'a Distill, loss: &Loss) -> Result<Self, TrainError> {
+    pub(crate) fn new(
+        model: &Model,
+        teacher: &Model,
+        settings: &'a Distill,
+        loss: &Loss,
+        device: &Open,
+    ) -> Result<Self, TrainError> {
         let pairs = match settings.block_weight > 0.0 {
             true => pairs::selected(model, teacher, &InputShapes::default(), &settings.blocks)?,
             false => Vec::new(),
         };
         let tapped: Vec<_> = pairs.iter().map(|pair| pair.teacher).collect();
         let session = Session::marked(teacher, loss, &Marks { tapped: &tapped, ..Marks::default() });
-        let session = session.map_err(|source| TrainError::Teacher { source: Box::new(source) })?;
+        let mut session = session.map_err(|source| TrainError::Teacher { source: Box::new(source) })?;
+        session.device = device.clone();
         Ok(Self { settings, session, pairs, digest: teacher.digest() })
     }
 

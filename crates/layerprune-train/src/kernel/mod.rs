@@ -1,4 +1,5 @@
-//! Kernels on plain slices for what training spends its time on, and their place in automatic differentiation.
+//! Kernels on plain slices for what training spends its time on, and their place in automatic differentiation. Tensors on
+//! another device than the CPU go to burn's own operations.
 //!
 //! Every sum runs in an order that the shapes alone decide, so results do not depend on the number of threads.
 #![allow(unsafe_code)]

@@ -11,11 +11,16 @@ use burn::tensor::{Bytes, DType, Shape, Tensor};
 use super::conv::{self, Conv, Wanted};
 use super::norm::{self, Affine, Moments, Sizes};
 use super::pool::{self, Pool};
-use super::sum;
+use super::{reference, sum};
 
 type Tracked = Autodiff<Flex>;
 
-const ON_FLEX: &str = "all tensors of this crate are made on the flex device";
+const ON_FLEX: &str = "tensors of other devices were handed to burn's operations";
+
+/// Whether this crate's kernels can have the tensor.
+fn is_on_flex<const D: usize>(tensor: &Tensor<D>) -> bool {
+    tensor.device() == burn::tensor::Device::flex()
+}
 
 /// A tensor of shape `dims` that takes `data` over.
 pub(crate) fn from_vec<const D: usize>(data: Vec<f32>, dims: [usize; D]) -> Tensor<D> {
@@ -24,8 +29,11 @@ pub(crate) fn from_vec<const D: usize>(data: Vec<f32>, dims: [usize; D]) -> Tens
 
 /// The elements of a tensor, in row-major order.
 pub(crate) fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    let tensor = if tensor.is_autodiff() { tensor.inner() } else { tensor };
-    elements(&untracked(tensor)).to_vec()
+    let tensor = plain(tensor);
+    if is_on_flex(&tensor) {
+        return elements(&untracked(tensor)).to_vec();
+    }
+    tensor.into_data().try_to_vec().expect("all floats of this crate have 32 bits")
 }
 
 pub(super) fn primitive(data: Vec<f32>, dims: &[usize]) -> FlexTensor {
@@ -100,6 +108,9 @@ fn plain<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
 
 /// Convolution of `x`, whose shape `sizes` states, with `bias` where there is one.
 pub(crate) fn conv(sizes: Conv, x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
+    if !is_on_flex(&x) {
+        return reference::conv(sizes, x, weight, bias);
+    }
     let dims = &[sizes.batch, sizes.filters, sizes.output[0], sizes.output[1]];
     match bias {
         None => call!(
@@ -193,6 +204,9 @@ pub(crate) fn batch_norm(
     epsilon: f32,
     relu: bool,
 ) -> (Tensor<4>, Option<BatchMoments>) {
+    if !is_on_flex(&x) {
+        return reference::batch_norm(x, scale, shift, statistics, epsilon, relu);
+    }
     let [images, channels, height, width] = x.dims();
     let sizes = Sizes { images, channels, area: height * width };
     let mut batch = None;
@@ -250,6 +264,9 @@ impl Backward<Flex, 3> for NormOp {
 
 /// `max(a + b, 0)` for tensors of one shape.
 pub(crate) fn add_relu(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
+    if !is_on_flex(&a) {
+        return reference::add_relu(a, b);
+    }
     let dims = a.dims();
     call!(
         AddReluOp,
@@ -319,6 +336,9 @@ impl Backward<Flex, 1> for ClipOp {
 
 /// The largest element of each window of `x`, whose shape `sizes` states.
 pub(crate) fn max_pool(sizes: Pool, x: Tensor<4>) -> Tensor<4> {
+    if !is_on_flex(&x) {
+        return reference::max_pool(sizes, x);
+    }
     let [images, channels, ..] = x.dims();
     call!(
         MaxPoolOp,
@@ -350,6 +370,9 @@ impl Backward<Flex, 1> for MaxPoolOp {
 
 /// The average of each window of `x`, whose shape `sizes` states.
 pub(crate) fn average_pool(sizes: Pool, x: Tensor<4>) -> Tensor<4> {
+    if !is_on_flex(&x) {
+        return reference::average_pool(sizes, x);
+    }
     let [images, channels, ..] = x.dims();
     call!(
         AveragePoolOp,

@@ -45,6 +45,12 @@ impl Pool {
         (first, end, dilation, (0..window.kernel[axis]).filter(|&k| at(k) < padded).count())
     }
 
+    /// What the sum over each window is multiplied by for its average.
+    pub(super) fn shares(&self) -> Vec<f32> {
+        let (rows, columns) = (self.spans(0), self.spans(1));
+        rows.iter().flat_map(|row| columns.iter().map(|column| share(self, row, column))).collect()
+    }
+
     fn spans(&self, axis: usize) -> Vec<(usize, usize, usize, usize)> {
         (0..self.output[axis]).map(|position| self.span(axis, position)).collect()
     }

@@ -44,8 +44,8 @@ pub(super) fn batch_norm(call: &mut Call<'_>) -> Result<Op, Fault> {
         let Some(Value::R4(x)) = x.reshape(&[dims[0], dims[1], area, 1]) else {
             return Err(Fault(format!("its input has shape {dims:?}")));
         };
-        let (y, batch) = if frame.run.reference && !stored {
-            kernel::reference::batch_norm(x, scale, shift, epsilon, relu)
+        let (y, batch) = if frame.run.reference {
+            kernel::reference::batch_norm(x, scale, shift, statistics, epsilon, relu)
         } else {
             kernel::batch_norm(x, scale, shift, statistics, epsilon, relu)
         };

@@ -3,6 +3,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::Fault;
 use super::elementwise::{Arithmetic, binary};
+use crate::device::Open;
 use crate::program::Source;
 use crate::value::{Ints, Value, any_rank};
 use crate::weights::{Role, Weights};
@@ -36,6 +37,8 @@ pub(crate) struct Run<'a> {
     pub(crate) mode: Mode,
     /// Whether burn's own operations take the place of this crate's kernels.
     pub(crate) reference: bool,
+    /// Where values are.
+    pub(crate) device: &'a Open,
     pub(crate) weights: &'a Weights,
     /// The weights as values, made at their first use.
     values: Vec<Option<Value>>,
@@ -53,10 +56,28 @@ pub(crate) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub(crate) fn new(mode: Mode, weights: &'a Weights, images: usize, declared_images: Option<usize>) -> Self {
+    pub(crate) fn new(
+        mode: Mode,
+        device: &'a Open,
+        weights: &'a Weights,
+        images: usize,
+        declared_images: Option<usize>,
+    ) -> Self {
         let values = (0..weights.0.len()).map(|_| None).collect();
         let (batches, gates, taps) = (Vec::new(), Vec::new(), Vec::new());
-        Self { mode, reference: false, weights, values, batches, gates, taps, dropout: None, images, declared_images }
+        Self {
+            mode,
+            reference: false,
+            device,
+            weights,
+            values,
+            batches,
+            gates,
+            taps,
+            dropout: None,
+            images,
+            declared_images,
+        }
     }
 
     /// Draws dropout from `seed`, at a place that epoch and step alone decide.
@@ -79,7 +100,7 @@ impl<'a> Run<'a> {
     /// The weight at `place`; an empty list where its rank is too great for any operation.
     pub(crate) fn weight(&mut self, place: usize) -> Value {
         if self.values[place].is_none() {
-            let value = self.weights.value(place).unwrap_or(Value::Ints(Ints::list(Vec::new())));
+            let value = self.weights.value(place).unwrap_or(Value::Ints(Ints::list(Vec::new()))).on(self.device);
             let trained = self.weights.0[place].role == Role::Trained;
             self.values[place] = Some(match (self.is_training(), trained) {
                 (false, _) => value,
@@ -104,7 +125,7 @@ impl<'a> Run<'a> {
         }
         let dims = value.dims();
         let ones = Value::from_vec(vec![1.0; dims.iter().product()], &dims).ok_or_else(|| too_deep(&dims))?;
-        let ones = ones.require_grad();
+        let ones = ones.on(self.device).require_grad();
         if self.gates.len() <= gate {
             self.gates.resize(gate + 1, None);
         }
@@ -195,7 +216,7 @@ impl Frame<'_, '_> {
 
     /// A constant as a value of this run.
     pub(super) fn constant(&self, data: Vec<f32>, dims: &[usize]) -> Result<Value, Fault> {
-        let value = Value::from_vec(data, dims).ok_or_else(|| too_deep(dims))?;
+        let value = Value::from_vec(data, dims).ok_or_else(|| too_deep(dims))?.on(self.run.device);
         Ok(if self.run.is_training() { value.autodiff() } else { value })
     }
 
