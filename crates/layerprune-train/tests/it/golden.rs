@@ -18,9 +18,9 @@ pub(crate) fn golden(name: &str) -> PathBuf {
 }
 
 #[derive(Deserialize)]
-struct Golden {
+pub(crate) struct Golden {
     batches: Vec<GoldenBatch>,
-    sgd: Steps,
+    pub(crate) sgd: Steps,
     nesterov: Steps,
 }
 
@@ -32,11 +32,11 @@ pub(crate) struct GoldenBatch {
 }
 
 #[derive(Deserialize)]
-struct Steps {
+pub(crate) struct Steps {
     eval_scores: Vec<f32>,
     losses: Vec<f64>,
     gradients: BTreeMap<String, Vec<f32>>,
-    after: BTreeMap<String, Vec<f32>>,
+    pub(crate) after: BTreeMap<String, Vec<f32>>,
 }
 
 impl GoldenBatch {
@@ -61,7 +61,7 @@ impl Batches for Fixed {
     }
 }
 
-fn load() -> (Model, Golden, Vec<Batch>) {
+pub(crate) fn load() -> (Model, Golden, Vec<Batch>) {
     let model = Model::read(golden("train_net.onnx")).unwrap();
     let golden: Golden = serde_json::from_slice(&fs::read(golden("train_net.json")).unwrap()).unwrap();
     let batches = golden.batches.iter().map(GoldenBatch::batch).collect();

@@ -3,6 +3,7 @@
 
 mod checkpoint;
 mod curve;
+mod devices;
 mod distill;
 mod errors;
 mod golden;
