@@ -308,6 +308,21 @@ pub struct EpochRow {
     pub learning_rate: Option<f64>,
     /// How long the epoch took.
     pub seconds: Option<f64>,
+    /// The share of labels that are right, of several for each image, on the training images, in percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_right_labels: Option<f64>,
+    /// The same on the held-out images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out_right_labels: Option<f64>,
+    /// Mean loss on the held-out images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out_loss: Option<f64>,
+    /// Training images that were seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<usize>,
+    /// Whether the model of this epoch is what training came to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept: bool,
 }
 
 impl fmt::Display for Stage {

@@ -257,6 +257,7 @@ pub(super) fn realistic() -> Record {
             held_out_top1: Some(93.0 - 4.0 / epoch as f64 + wobble(epoch, 0.4)),
             learning_rate: Some(if epoch < 5 { 0.001 } else { 0.0001 }),
             seconds: Some(81.2),
+            ..EpochRow::default()
         })
         .collect();
     record.latency = vec![
