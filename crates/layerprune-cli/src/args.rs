@@ -1,5 +1,7 @@
 //! The command line, declared. What a flag does is in `commands`.
 
+mod training;
+
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
@@ -9,6 +11,9 @@ use layerprune::plan::{Budgets, LatencyBudget};
 use layerprune_infer::{ENGINES, TimeSource};
 use serde::Serialize;
 
+pub(crate) use self::training::{
+    FinetuneArgs, GoingOnArgs, Init, Keep, KeepingArgs, LossName, OptimizerName, Preset, SettingArgs, TrainArgs,
+};
 use crate::engine::{EngineName, EngineNames, EngineNamesParser, EngineParser};
 
 /// Make a trained CNN faster: remove whole layers, fine-tune, measure on your own hardware.
@@ -100,9 +105,9 @@ pub(crate) enum Command {
     /// Prune to many latencies: the frontier of accuracy against latency
     Sweep(Box<SweepArgs>),
     /// Train from initial weights
-    Train(TrainArgs),
+    Train(Box<TrainArgs>),
     /// Train on from the model's weights
-    Finetune(TrainArgs),
+    Finetune(Box<FinetuneArgs>),
     /// Re-estimate batch-norm statistics, nothing else
     Recalibrate(RecalibrateArgs),
     /// Measure top-1, top-5 and loss
@@ -386,6 +391,8 @@ pub(crate) struct SweepArgs {
     pub(crate) finetune: bool,
     #[command(flatten)]
     pub(crate) settings: SettingArgs,
+    #[command(flatten)]
+    pub(crate) keeping: KeepingArgs,
     /// Begin anew even where the folder holds an earlier sweep
     #[arg(long)]
     pub(crate) restart: bool,
@@ -587,58 +594,6 @@ pub(crate) struct LimitArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct TrainArgs {
-    /// ONNX file
-    pub(crate) model: PathBuf,
-    /// The trained model
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: PathBuf,
-    #[command(flatten)]
-    pub(crate) data: DataArgs,
-    #[command(flatten)]
-    pub(crate) settings: SettingArgs,
-    /// Begin anew even where an interrupted run could be continued
-    #[arg(long)]
-    pub(crate) restart: bool,
-}
-
-/// How to train.
-#[derive(Debug, Clone, Args, Serialize)]
-#[command(next_help_heading = "Training")]
-pub(crate) struct SettingArgs {
-    /// Passes over the training images
-    #[arg(long, default_value_t = 10, value_name = "N", value_parser = positive)]
-    pub(crate) epochs: usize,
-    /// Images of a step
-    #[arg(long, default_value_t = 64, value_name = "N", value_parser = positive)]
-    pub(crate) batch_size: usize,
-    /// Learning rate that the schedule starts from; 0.01 for `finetune` and 0.1 for `train` where not given
-    #[arg(long)]
-    pub(crate) learning_rate: Option<f64>,
-    /// Momentum
-    #[arg(long, default_value_t = 0.9)]
-    pub(crate) momentum: f64,
-    /// Pull of the weights towards zero
-    #[arg(long, default_value_t = 5e-4)]
-    pub(crate) weight_decay: f64,
-    /// How the learning rate changes: `cosine`, `constant`, or `step:EVERY:FACTOR`
-    #[arg(long, default_value = "cosine", value_name = "SCHEDULE")]
-    pub(crate) schedule: String,
-    /// Epochs over which the learning rate rises from 0 first; may be a fraction
-    #[arg(long, default_value_t = 0.0, value_name = "EPOCHS")]
-    pub(crate) warm_up: f64,
-    /// Look ahead along the momentum
-    #[arg(long)]
-    pub(crate) nesterov: bool,
-    /// Augmentation: pad each image by N black pixels and crop at random; 0 is off
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub(crate) pad_crop: usize,
-    /// Augmentation: mirror left and right at random
-    #[arg(long)]
-    pub(crate) flip: bool,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct RecalibrateArgs {
     /// ONNX file
     pub(crate) model: PathBuf,
@@ -661,6 +616,10 @@ pub(crate) struct EvalArgs {
     /// Which images: the test set, or the held-out part or the rest of the training set
     #[arg(long, value_enum, default_value_t = Part::Test)]
     pub(crate) split: Part,
+    /// What is measured: `cross-entropy` goes with top-1 and top-5, `binary-cross-entropy` with the share of labels that are
+    /// right, `mean-squared` and `mean-absolute` stand for themselves. Told from the data where not given
+    #[arg(long, value_enum)]
+    pub(crate) loss: Option<LossName>,
     /// Run the training library's forward pass in place of the engine
     #[arg(long)]
     pub(crate) training_library: bool,

@@ -15,7 +15,6 @@ use layerprune::record::{
 };
 use layerprune::report;
 use layerprune_data::Dataset;
-use layerprune_train::Settings;
 
 use crate::args::{Global, ProfileFileArgs};
 use crate::clock::Clock;
@@ -25,7 +24,7 @@ use crate::latency::Timer;
 use crate::output::{Align, table, write_file};
 use crate::recipe::Recipe;
 use crate::scoring::Gather;
-use crate::training::{self, Run};
+use crate::training::{self, Chosen, Run};
 use crate::{CannotBeDone, data, interrupt, model, progress, scoring};
 
 /// What a job has done so far; the results of an earlier job stay until this one is finished.
@@ -51,12 +50,11 @@ pub(crate) fn run(recipe: &Recipe, model: &Model, name: &str, global: &Global) -
     };
     prune::expect_possible(&units, &target, &constraints)?;
     let criteria = scoring::parse(&recipe.score.criteria, &recipe.criterion_args())?;
-    let settings = training::settings(&recipe.setting_args(), recipe.recover.learning_rate, global.seed())?;
+    let chosen = training::chosen(&recipe.recover.settings, training::FINETUNE, global.seed())?;
     let job = Job { criteria, target, constraints, shapes: Default::default() };
     let mut record = start_record(recipe, model, name, &data, &test);
     let criteria = job.criteria.clone();
-    let mut ports =
-        Ports { recipe, data: &data, test, criteria, settings, folder: folder.clone(), global, clock: None };
+    let mut ports = Ports { recipe, data: &data, test, criteria, chosen, folder: folder.clone(), global, clock: None };
     let result = pipeline::run(model, &job, &mut ports, &mut record).map_err(unwrap_interrupt)?;
     result.write(folder.join("pruned.onnx"))?;
     write_file(&folder.join("record.json"), &record.to_json())?;
@@ -98,7 +96,7 @@ struct Ports<'a> {
     data: &'a Data,
     test: Dataset,
     criteria: Vec<Scoring>,
-    settings: Settings,
+    chosen: Chosen,
     folder: PathBuf,
     global: &'a Global,
     /// Made when something is to be timed for a budget.
@@ -121,14 +119,8 @@ impl Ports<'_> {
     }
 
     fn finetuning(&self) -> Run<'_> {
-        Run {
-            data: self.data,
-            settings: self.settings.clone(),
-            augment: training::augment(&self.recipe.setting_args()),
-            stage: "fine-tuning",
-            checkpoint: training::checkpoint_beside(&self.folder.join("pruned.onnx")),
-            global: self.global,
-        }
+        let (output, keeping) = (self.folder.join("pruned.onnx"), self.recipe.recover.keeping_args());
+        Run::new(self.data, self.chosen.clone(), &output, &keeping, self.global)
     }
 }
 
@@ -166,11 +158,12 @@ impl Recover for Ports<'_> {
     }
 
     fn finetune(&mut self, model: &Model) -> Result<Option<(Model, Vec<EpochRow>)>, PortError> {
-        if self.recipe.recover.epochs == 0 {
+        if self.chosen.settings.epochs == 0 {
             return Ok(None);
         }
         let run = self.finetuning();
-        Ok(Some(run.train_or_restart(model)?))
+        let trained = run.train_or_restart(model)?;
+        Ok(Some((trained.model, trained.rows)))
     }
 }
 

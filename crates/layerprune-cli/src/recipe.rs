@@ -1,18 +1,24 @@
 //! The recipe of a whole job: TOML in, and written back with every default filled in.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use layerprune::criteria::Normalize;
 use layerprune::pipeline::{Strategy, Target};
 use layerprune::plan::{Budgets, LatencyBudget};
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::Usage;
-use crate::args::{CriterionArgs, DataArgs, ImageArgs, LimitArgs, SettingArgs};
+use crate::args::{CriterionArgs, DataArgs, ImageArgs, KeepingArgs, LimitArgs, SettingArgs};
+use crate::{Usage, training};
 
 /// A recipe to start from.
 pub(crate) const EXAMPLE: &str = include_str!("recipe.example.toml");
+
+/// Images to recalibrate on, and epochs of fine-tuning, where not given.
+const RECALIBRATE: usize = 2000;
+const EPOCHS: usize = 5;
 
 /// A whole job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -118,22 +124,79 @@ pub(crate) enum Search {
     Exact,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+/// Written as one table: its own keys, and all of [`SettingArgs`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) struct RecoverSection {
     /// Images to recalibrate on; 0 leaves it out.
     pub(crate) recalibrate: usize,
-    /// Epochs of fine-tuning; 0 leaves it out.
-    pub(crate) epochs: usize,
-    pub(crate) batch_size: usize,
-    pub(crate) learning_rate: f64,
-    pub(crate) momentum: f64,
-    pub(crate) weight_decay: f64,
-    pub(crate) schedule: String,
-    pub(crate) warm_up: f64,
-    pub(crate) nesterov: bool,
-    pub(crate) pad_crop: usize,
-    pub(crate) flip: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tensorboard: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) checkpoint_every: Option<f64>,
+    /// How to fine-tune; no epochs leave it out.
+    #[serde(flatten)]
+    pub(crate) settings: SettingArgs,
+}
+
+impl<'de> Deserialize<'de> for RecoverSection {
+    /// By hand, since serde's `flatten` lets unknown keys pass.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(RecoverKeys)
+    }
+}
+
+struct RecoverKeys;
+
+impl<'de> Visitor<'de> for RecoverKeys {
+    type Value = RecoverSection;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the settings of recovery")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RecoverSection, A::Error> {
+        let mut section = RecoverSection::default();
+        let mut given = toml::Table::new();
+        while let Some(RecoverKey(key)) = map.next_key()? {
+            match key.as_str() {
+                "recalibrate" => section.recalibrate = map.next_value()?,
+                "tensorboard" => section.tensorboard = Some(map.next_value()?),
+                "checkpoint-every" => section.checkpoint_every = Some(map.next_value()?),
+                _ => {
+                    given.insert(key, map.next_value()?);
+                }
+            }
+        }
+        section.settings = settings(given.try_into().map_err(A::Error::custom)?);
+        Ok(section)
+    }
+}
+
+/// Keys of the section that are no settings of training.
+const OWN: [&str; 3] = ["recalibrate", "tensorboard", "checkpoint-every"];
+
+/// A key of the section; an unknown one is refused where it stands.
+struct RecoverKey(String);
+
+impl<'de> Deserialize<'de> for RecoverKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let key = String::deserialize(deserializer)?;
+        if OWN.contains(&key.as_str()) || training::keys().contains(&key) {
+            return Ok(Self(key));
+        }
+        let text = format!(
+            "unknown field `{key}`, expected `recalibrate`, `tensorboard`, `checkpoint-every`, or a setting of training, named like \
+             the flags in `layerprune finetune --help`"
+        );
+        Err(D::Error::custom(text))
+    }
+}
+
+/// Everything filled in that is not given.
+fn settings(given: SettingArgs) -> SettingArgs {
+    let epochs = given.epochs.or(if given.preset.is_none() { Some(EPOCHS) } else { None });
+    training::filled(&SettingArgs { epochs, ..given }, training::FINETUNE)
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -172,18 +235,17 @@ impl Default for ScoreSection {
 impl Default for RecoverSection {
     fn default() -> Self {
         Self {
-            recalibrate: 2000,
-            epochs: 5,
-            batch_size: 64,
-            learning_rate: 0.01,
-            momentum: 0.9,
-            weight_decay: 5e-4,
-            schedule: "cosine".to_owned(),
-            warm_up: 0.0,
-            nesterov: false,
-            pad_crop: 0,
-            flip: false,
+            recalibrate: RECALIBRATE,
+            tensorboard: None,
+            checkpoint_every: None,
+            settings: settings(SettingArgs::default()),
         }
+    }
+}
+
+impl RecoverSection {
+    pub(crate) fn keeping_args(&self) -> KeepingArgs {
+        KeepingArgs { tensorboard: self.tensorboard.clone(), checkpoint_every: self.checkpoint_every }
     }
 }
 
@@ -300,22 +362,6 @@ impl Recipe {
             shrink_chains: prune.shrink_chains,
         }
     }
-
-    pub(crate) fn setting_args(&self) -> SettingArgs {
-        let recover = self.recover.clone();
-        SettingArgs {
-            epochs: recover.epochs,
-            batch_size: recover.batch_size,
-            learning_rate: Some(recover.learning_rate),
-            momentum: recover.momentum,
-            weight_decay: recover.weight_decay,
-            schedule: recover.schedule,
-            warm_up: recover.warm_up,
-            nesterov: recover.nesterov,
-            pad_crop: recover.pad_crop,
-            flip: recover.flip,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -345,5 +391,24 @@ mod tests {
     fn an_unknown_key_is_named() {
         let error = Recipe::parse(&EXAMPLE.replace("seed = 0", "sede = 0")).unwrap_err();
         assert!(format!("{error:#}").contains("unknown field `sede`"), "{error:#}");
+        let error = Recipe::parse(&EXAMPLE.replace("batch-size = 64", "bach-size = 64")).unwrap_err();
+        assert!(format!("{error:#}").contains("unknown field `bach-size`"), "{error:#}");
+    }
+
+    #[test]
+    fn the_example_shows_the_defaults() {
+        let settings = Recipe::parse(EXAMPLE).unwrap().recover;
+        assert_eq!(settings, RecoverSection::default());
+    }
+
+    #[test]
+    fn a_preset_is_filled_in_and_the_keys_beside_it_count_more() {
+        let (before, recover) = EXAMPLE.split_once("[recover]").unwrap();
+        let latency = recover.split_once("[latency]").unwrap().1;
+        let keys = "preset = \"layerprune-cifar\"\nepochs = 3";
+        let recipe = Recipe::parse(&format!("{before}[recover]\n{keys}\n[latency]{latency}")).unwrap();
+        let settings = &recipe.recover.settings;
+        assert_eq!((settings.epochs, settings.batch_size, settings.flip), (Some(3), Some(128), Some(true)));
+        assert_eq!(Recipe::parse(&toml::to_string(&recipe).unwrap()).unwrap(), recipe);
     }
 }

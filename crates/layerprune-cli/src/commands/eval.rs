@@ -4,7 +4,7 @@ use layerprune::record::Accuracy;
 use layerprune_data::Dataset;
 use layerprune_infer::{InferError, Session, evaluate};
 
-use crate::args::{EvalArgs, Global};
+use crate::args::{EvalArgs, Global, LossName};
 use crate::data::{self, Data};
 use crate::{CannotBeDone, interrupt, model, output, progress, training};
 
@@ -13,6 +13,14 @@ pub(crate) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
     let model = model::read(&args.model)?;
     let data = data::open(&args.data, &args.model, &model, true, global)?;
     let set = data.part(args.split)?;
+    let loss = match args.loss {
+        Some(loss) => loss,
+        None => training::told_loss(&data, &set)?,
+    };
+    if loss != LossName::CrossEntropy {
+        let judged = training::judged(&model, &data, &set, loss, global)?;
+        return output::print(global, &judged, judged_text);
+    }
     let accuracy = match args.training_library {
         false => accuracy(&model, &data, &set, "evaluating", global)?,
         true => training::accuracy(&model, &data, &set, global)?,
@@ -44,6 +52,17 @@ pub(crate) fn accuracy(model: &Model, data: &Data, set: &Dataset, what: &str, gl
     match found {
         Err(InferError::Interrupted) => Err(CannotBeDone("interrupted".to_owned()).into()),
         found => Ok(found?.accuracy),
+    }
+}
+
+fn judged_text(judged: &training::Judged) -> String {
+    let loss = format!("{}  {:.6}  ({} images)", judged.loss, judged.mean_loss, judged.images);
+    match &judged.right_labels {
+        Some(right) => format!(
+            "labels right  {:.2} %  (95 % interval {:.2} to {:.2})\n{loss}",
+            right.percent, right.interval[0], right.interval[1]
+        ),
+        None => loss,
     }
 }
 

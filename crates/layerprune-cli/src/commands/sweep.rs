@@ -25,15 +25,13 @@ use crate::training::{self, Run};
 use crate::{CannotBeDone, interrupt, job, model, progress, recovery};
 
 const RECORD: &str = "sweep.json";
-/// That of `finetune`.
-const LEARNING_RATE: f64 = 0.01;
 const SCORES: &str = "sweep.scores.json";
 
 /// Prunes to one latency after the other, and writes the record after each.
 pub(crate) fn run(args: &SweepArgs, global: &Global) -> Result<()> {
     let folder = args.output.as_path();
     let steps = recovery::steps(&args.choice.recover)?;
-    training::settings(&args.settings, LEARNING_RATE, global.seed())?;
+    training::chosen(&args.settings, training::FINETUNE, global.seed())?;
     let model = model::read(&args.model)?;
     let shapes = model::input_shapes(&args.choice.shapes, &model)?;
     let units = model::units(&model, &shapes)?;
@@ -138,7 +136,7 @@ impl Way<'_> {
         let mut result =
             budget::cut(self.model, self.units, &plan, self.steps, &args.choice.recover, self.data, global)?;
         if args.finetune {
-            result = self.run(&path)?.train_or_restart(&result)?.0;
+            result = self.run(&path)?.train_or_restart(&result)?.model;
         }
         result.write(&path)?;
         let accuracy = budget::held_out(&result, self.data, global)?;
@@ -158,14 +156,11 @@ impl Way<'_> {
     }
 
     fn run(&self, path: &Path) -> Result<Run<'_>> {
-        Ok(Run {
-            data: self.data,
-            settings: training::settings(&self.args.settings, LEARNING_RATE, self.global.seed())?,
-            augment: training::augment(&self.args.settings),
-            stage: "fine-tuning",
-            checkpoint: training::checkpoint_beside(path),
-            global: self.global,
-        })
+        let chosen = training::chosen(&self.args.settings, training::FINETUNE, self.global.seed())?;
+        let mut keeping = self.args.keeping.clone();
+        // Runs in one folder would count as one.
+        keeping.tensorboard = keeping.tensorboard.zip(path.file_stem()).map(|(folder, name)| folder.join(name));
+        Ok(Run::new(self.data, chosen, path, &keeping, self.global))
     }
 }
 
@@ -206,7 +201,7 @@ fn start_record(
         "images": args.data.images,
         "choice": args.choice,
         "conditions": conditions,
-        "finetune": args.finetune.then_some(&args.settings),
+        "finetune": args.finetune.then(|| training::filled(&args.settings, training::FINETUNE)),
         "seed": global.seed(),
     });
     Ok(Sweep {
@@ -230,7 +225,8 @@ fn found(folder: &Path, start: Sweep, restart: bool) -> Result<Sweep> {
             let name = entry.file_name();
             let name = name.to_string_lossy();
             if name == SCORES || name.starts_with("reduction-") && name.contains(".onnx.") {
-                let _ = fs::remove_file(entry.path());
+                let path = entry.path();
+                let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             }
         }
         return Ok(start);

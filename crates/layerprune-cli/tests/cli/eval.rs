@@ -140,3 +140,14 @@ fn the_embedded_images_are_data_too() {
     assert_eq!(json["images"], 2000);
     assert!(number(&json, "/top5/percent") >= number(&json, "/top1/percent"));
 }
+
+#[test]
+fn a_loss_that_needs_targets_is_refused_where_the_data_has_none() {
+    let place = Place::with_data(&nets::residual());
+    for loss in ["mean-squared", "mean-absolute", "binary-cross-entropy"] {
+        let done = place.run(&format!("eval net.onnx --data idx:data --normalize none --loss {loss}"));
+        done.fails(1, &["error: ", loss, "target"]);
+    }
+    let command = "eval net.onnx --data idx:data --normalize none";
+    assert_eq!(place.ok(&format!("{command} --loss cross-entropy")).stdout, place.ok(command).stdout);
+}

@@ -26,7 +26,7 @@ fn fine_tuning_writes_a_model_that_can_be_evaluated() {
     assert_eq!(done.stderr.lines().count(), 2, "{done}");
     assert!(done.stderr.starts_with("fine-tuning epoch 1: loss "), "{done}");
     assert!((0.0..=100.0).contains(&top1(&place, "tuned.onnx")));
-    assert_eq!(place.names(), ["data", "net.onnx", "tuned.onnx"]);
+    assert_eq!(place.names(), ["data", "net.onnx", "tuned.onnx", "tuned.onnx.epochs.jsonl"]);
 }
 
 #[test]
@@ -34,8 +34,8 @@ fn training_from_initial_weights_learns() {
     let place = Place::with_data(&nets::residual());
     let command = "train net.onnx --data idx:data --epochs 12 --batch-size 16 --learning-rate 0.1 -o trained.onnx";
     let done = place.ok(command);
-    assert!(done.stdout.starts_with("12 epochs, held-out top-1 "), "{done}");
-    assert!(done.stdout.ends_with(" %; written: trained.onnx\n"), "{done}");
+    assert!(done.stdout.starts_with("12 epochs, kept epoch "), "{done}");
+    assert!(done.stdout.ends_with("; written: trained.onnx\n"), "{done}");
     assert!(top1(&place, "trained.onnx") > 80.0);
 }
 
@@ -51,15 +51,44 @@ fn one_seed_gives_the_same_bytes_for_any_number_of_threads_and_another_seed_othe
 }
 
 #[test]
-fn augmentation_schedule_and_nesterov_change_what_is_learned() {
+fn every_setting_changes_what_is_learned() {
     let place = Place::with_data(&nets::residual());
-    let command = "finetune net.onnx --data idx:data --normalize none --epochs 2 --batch-size 16";
-    place.ok(&format!("{command} -o plain.onnx"));
+    let command = "finetune net.onnx --data idx:data --normalize none --keep last";
+    place.ok(&format!("{command} --epochs 2 --batch-size 16 -o plain.onnx"));
     let plain = place.bytes("plain.onnx");
-    for flags in ["--pad-crop 2", "--flip", "--nesterov", "--schedule constant", "--schedule step:1:0.1", "--warm-up 1"]
-    {
+    let mut seen = vec![plain];
+    for flags in [
+        "--pad-crop 2",
+        "--flip",
+        "--nesterov",
+        "--schedule constant",
+        "--schedule step:1:0.1",
+        "--schedule milestones:1:0.2",
+        "--schedule one-cycle",
+        "--warm-up 1",
+        "--optimizer adam-w",
+        "--optimizer adam-w --betas 0.5,0.9",
+        "--spare-norms-and-biases --weight-decay 0.1",
+        "--clip-norm 0.01",
+        "--accumulate 2",
+        "--ema 0.9",
+        "--label-smoothing 0.1",
+        "--random-resized-crop 0.3,1",
+        "--vertical-flip",
+        "--rotation 30",
+        "--rand-augment 2,9",
+        "--color-jitter 0.5",
+        "--random-erasing 1",
+        "--mixup 1",
+        "--cutmix 1",
+        "--preset layerprune-cifar --epochs 2 --batch-size 16",
+    ] {
+        let flags =
+            if flags.contains("preset") { flags.to_owned() } else { format!("--epochs 2 --batch-size 16 {flags}") };
         place.ok(&format!("{command} {flags} -o other.onnx"));
-        assert_ne!(place.bytes("other.onnx"), plain, "{flags}");
+        let learned = place.bytes("other.onnx");
+        assert!(!seen.contains(&learned), "{flags}");
+        seen.push(learned);
     }
 }
 
@@ -143,7 +172,33 @@ fn settings_that_cannot_train_are_wrong_usage() {
         ("--epochs 0", "above 0"),
         ("--schedule linear", "--schedule linear"),
         ("--schedule step:x:0.1", "--schedule step:x:0.1"),
-        ("--schedule step:0:0.1", "`schedule.every` is 0"),
+        ("--schedule step:0:0.1", "`--schedule`: setting `schedule.every` is 0"),
+        ("--schedule milestones:one:0.1", "--schedule milestones:one:0.1"),
+        ("--schedule one-cycle:1", "`--schedule`: setting `schedule.rise` is 1"),
+        ("--schedule one-cycle --warm-up 1", "`--warm-up`: "),
+        ("--betas 0.9,0.99", "`--betas` are of `--optimizer adam-w`"),
+        ("--optimizer adam-w --betas 0.9", "--betas"),
+        ("--optimizer adam-w --betas 0.9,1", "`--betas`: "),
+        ("--optimizer adam-w --momentum 0.5", "`--momentum` and `--nesterov` are of `--optimizer sgd`"),
+        ("--optimizer adam", "adam-w"),
+        ("--clip-norm 0", "`--clip-norm`: "),
+        ("--accumulate 0", "--accumulate"),
+        ("--ema 1", "`--ema`: "),
+        ("--label-smoothing 1", "`--label-smoothing`: "),
+        ("--loss mean-squared --label-smoothing 0.1", "`--label-smoothing` is of `--loss cross-entropy`"),
+        ("--preset cifar", "layerprune-cifar"),
+        ("--random-resized-crop 1", "`--random-resized-crop 1`: "),
+        ("--random-resized-crop 0.5,1 --pad-crop 1", "pad-crop and random-resized-crop"),
+        ("--rand-augment 2", "`--rand-augment 2`: "),
+        ("--color-jitter red", "`--color-jitter red`: "),
+        ("--random-erasing 2", "`--random-erasing 2`: "),
+        ("--mixup 0", "augmentation: mixup"),
+        ("--slimming=-1", "--slimming"),
+        ("--ecc 2", "`--ecc`: "),
+        ("--patience 0", "--patience"),
+        ("--keep first", "--keep"),
+        ("--checkpoint-every=-1", "--checkpoint-every"),
+        ("--resume --restart", "--restart"),
         ("--held-out 1", "--held-out 1"),
         ("--resize 8x", "--resize 8x"),
         ("--resize 0", "--resize 0"),

@@ -6,6 +6,8 @@ use crate::nets;
 use crate::place::Place;
 
 const EPOCHS: usize = 30;
+/// What makes a checkpoint complete.
+pub(crate) const STATE: &str = "tuned.onnx.checkpoint/state.json";
 
 fn finetune(output: &str, more: &str) -> String {
     format!("finetune net.onnx --data idx:data --normalize none --batch-size 16 --threads 1 -o {output} {more}")
@@ -15,7 +17,7 @@ fn finetune(output: &str, more: &str) -> String {
 fn killed(epochs: usize) -> Place {
     let place = Place::with_data(&nets::residual());
     let mut running = place.start(&finetune("tuned.onnx", &format!("--epochs {epochs}")));
-    running.wait_for(&place.path("tuned.onnx.checkpoint"));
+    running.wait_for(&place.path(STATE));
     running.kill();
     assert!(!place.path("tuned.onnx").exists());
     place
@@ -35,7 +37,9 @@ fn a_killed_run_goes_on_and_ends_with_the_bytes_of_one_that_was_not() {
     let mut names = place.names();
     // A file that was being written when the run was killed may be left.
     names.retain(|name| !name.contains(".part") && !name.starts_with(".layerprune-"));
-    assert_eq!(names, ["data", "net.onnx", "tuned.onnx", "whole.onnx"]);
+    let expected =
+        ["data", "net.onnx", "tuned.onnx", "tuned.onnx.epochs.jsonl", "whole.onnx", "whole.onnx.epochs.jsonl"];
+    assert_eq!(names, expected);
 }
 
 #[test]
@@ -82,10 +86,14 @@ fn a_checkpoint_made_on_other_data_is_refused() {
 #[test]
 fn a_damaged_checkpoint_is_refused() {
     let place = killed(100_000);
-    let bytes = place.bytes("tuned.onnx.checkpoint");
-    place.write("tuned.onnx.checkpoint", &bytes[..bytes.len() / 2]);
+    let weights = format!("tuned.onnx.checkpoint/{}", place.json(STATE)["weights"].as_str().unwrap());
+    let bytes = place.bytes(&weights);
+    place.write(&weights, &bytes[..bytes.len() / 2]);
     let done = place.run(&finetune("tuned.onnx", "--epochs 100000"));
-    done.fails(1, &["`tuned.onnx.checkpoint` is incomplete", "hint: ", "--restart"]);
+    done.fails(1, &[&format!("`{weights}` is incomplete"), "hint: ", "--restart"]);
+    place.write(STATE, "{");
+    let done = place.run(&finetune("tuned.onnx", "--epochs 100000"));
+    done.fails(1, &["cannot use the checkpoint `tuned.onnx.checkpoint`; `--restart` begins anew"]);
 }
 
 #[cfg(unix)]
@@ -93,15 +101,68 @@ fn a_damaged_checkpoint_is_refused() {
 fn ctrl_c_stops_tidily_and_says_how_to_go_on() {
     let place = Place::with_data(&nets::residual());
     let mut running = place.start(&finetune("tuned.onnx", "--epochs 100000 --quiet"));
-    running.wait_for(&place.path("tuned.onnx.checkpoint"));
+    running.wait_for(&place.path(STATE));
     let done = running.interrupt();
-    done.fails(
-        1,
-        &["error: interrupted after ", " of 100000 epochs; the same command goes on from `tuned.onnx.checkpoint`"],
-    );
+    done.fails(1, &["error: interrupted after ", "; the same command goes on from `tuned.onnx.checkpoint`"]);
     assert_eq!(done.stdout, "");
-    let names = ["data", "net.onnx", "tuned.onnx.checkpoint", "tuned.onnx.epochs.json"];
-    assert_eq!(place.names(), names);
-    let rows = place.json("tuned.onnx.epochs.json")["epochs"].as_array().unwrap().len();
-    assert!(done.stderr.contains(&format!("after {rows} of")), "{done}");
+    assert_eq!(place.names(), ["data", "net.onnx", "tuned.onnx.checkpoint", "tuned.onnx.epochs.jsonl"]);
+    let rows = place.json(STATE)["rows"].as_array().unwrap().len();
+    assert!(done.stderr.contains(&format!("after {rows} of 100000 epochs")), "{done}");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_within_an_epoch_loses_no_step() {
+    let place = Place::with(&nets::for_demo());
+    let command = "finetune net.onnx --data demo --epochs 1 --batch-size 8 --threads 1";
+    let mut running = place.start(&format!("{command} --checkpoint-every 0 -o tuned.onnx"));
+    running.wait_for(&place.path(STATE));
+    let done = running.interrupt();
+    let said = done.stderr.strip_prefix("error: interrupted after ").unwrap_or_else(|| panic!("{done}"));
+    let (at, _) = said.split_once(';').unwrap();
+    assert!(at.starts_with("0 of 1 epochs and "), "{done}");
+    let again = place.ok(&format!("{command} -o tuned.onnx"));
+    assert!(again.stderr.starts_with(&format!("going on after {at}, from `tuned.onnx.checkpoint`\n")), "{again}");
+    place.ok(&format!("{command} -o whole.onnx"));
+    assert_eq!(place.bytes("tuned.onnx"), place.bytes("whole.onnx"));
+}
+
+#[test]
+fn a_second_run_for_the_same_output_is_refused_as_long_as_the_first_goes_on() {
+    let place = Place::with_data(&nets::residual());
+    let command = finetune("tuned.onnx", "--epochs 100000");
+    let mut running = place.start(&command);
+    running.wait_for(&place.path(STATE));
+    assert_snapshot!(place.run(&command), @r#"
+    exit status: 1
+    ----- stderr
+    error: cannot use the checkpoint `tuned.onnx.checkpoint`
+      because: another run is writing it; wait for its end, or give another output
+    "#);
+    place.run(&format!("{command} --restart")).fails(1, &["another run is writing it"]);
+    assert!(place.path(STATE).exists());
+    running.kill();
+    place.ok(&finetune("tuned.onnx", "--epochs 1 --restart"));
+}
+
+#[test]
+fn resume_wants_something_to_resume() {
+    let place = Place::with_data(&nets::residual());
+    assert_snapshot!(place.run(&finetune("tuned.onnx", "--epochs 2 --resume")), @r#"
+    exit status: 1
+    ----- stderr
+    error: there is nothing to resume: `tuned.onnx.checkpoint` holds no checkpoint
+    "#);
+    assert_eq!(place.names(), ["data", "net.onnx"]);
+}
+
+#[test]
+fn a_checkpoint_may_lie_elsewhere() {
+    let place = killed(EPOCHS);
+    std::fs::rename(place.path("tuned.onnx.checkpoint"), place.path("moved")).unwrap();
+    let done = place.ok(&finetune("tuned.onnx", &format!("--epochs {EPOCHS} --resume=moved")));
+    assert!(done.stderr.starts_with("going on after "), "{done}");
+    place.ok(&finetune("whole.onnx", &format!("--epochs {EPOCHS}")));
+    assert_eq!(place.bytes("tuned.onnx"), place.bytes("whole.onnx"));
+    assert!(place.path("moved/state.json").exists());
 }

@@ -8,6 +8,11 @@ pub(crate) fn residual() -> Model {
     resnet(1, [1, 8, 8], 1, &[4, 8], 2, 3)
 }
 
+/// A residual net for the embedded images.
+pub(crate) fn for_demo() -> Model {
+    resnet(7, [1, 28, 28], 1, &[4, 8], 2, 10)
+}
+
 /// A residual net of which a timer sees that half of it is gone.
 pub(crate) fn deep() -> Model {
     resnet(2, [1, 8, 8], 1, &[16], 6, 3)

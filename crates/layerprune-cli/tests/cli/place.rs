@@ -129,6 +129,12 @@ impl Running {
         }
     }
 
+    /// Waits for its end, and says whether it is a good one.
+    pub(crate) fn ends_well(mut self) -> bool {
+        // What is written fits the pipes.
+        self.0.wait().unwrap().success()
+    }
+
     /// Kills it without notice.
     pub(crate) fn kill(mut self) {
         assert_eq!(self.0.try_wait().unwrap(), None, "it ended before it could be killed");

@@ -48,7 +48,10 @@ fn a_recipe_is_done_from_the_model_to_the_report() {
     let mut files: Vec<_> =
         std::fs::read_dir(place.path("out")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     files.sort_unstable();
-    assert_eq!(files, ["pruned.onnx", "recipe.toml", "record.json", "report.html", "report.md"]);
+    assert_eq!(
+        files,
+        ["pruned.onnx", "pruned.onnx.epochs.jsonl", "recipe.toml", "record.json", "report.html", "report.md"]
+    );
 
     let record = Record::from_json(&String::from_utf8(place.bytes("out/record.json")).unwrap()).unwrap();
     assert!(record.complete);
@@ -114,7 +117,7 @@ fn a_key_that_no_recipe_has_is_named_with_its_place() {
        |
     20 | batchsize = 16
        | ^^^^^^^^^
-    unknown field `batchsize`, expected one of `recalibrate`, `epochs`, `batch-size`, `learning-rate`, `momentum`, `weight-decay`, `schedule`, `warm-up`, `nesterov`, `pad-crop`, `flip`
+    unknown field `batchsize`, expected `recalibrate`, `tensorboard`, `checkpoint-every`, or a setting of training, named like the flags in `layerprune finetune --help`
     "#);
     assert_eq!(place.names(), ["data", "net.onnx", "recipe.toml"]);
 }

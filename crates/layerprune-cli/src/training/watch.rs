@@ -1,0 +1,277 @@
+//! What is done beside the steps of training: the bar, the records, checkpoints, and the choice of the epoch that counts.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use anyhow::Result;
+use layerprune::onnx::Model;
+use layerprune::record::EpochRow;
+use layerprune_train::{Answers, Checkpoint, EpochDone, Event, StepDone};
+
+use super::bar::TrainingBar;
+use super::choice;
+use super::folder::{Folder, State};
+use super::log::EpochLog;
+use super::run::{Run, Trained};
+use super::tensorboard::EventFile;
+use crate::args::Keep;
+use crate::output::brief;
+use crate::{CannotBeDone, interrupt};
+
+/// What right answers are called in event files.
+struct Names {
+    train: &'static str,
+    held_out: &'static str,
+}
+
+const TOP1: Names = Names { train: "train/top-1", held_out: "held-out/top-1" };
+const RIGHT_LABELS: Names = Names { train: "train/right-labels", held_out: "held-out/right-labels" };
+
+/// The observer of a run.
+pub(super) struct Watch<'a> {
+    run: &'a Run<'a>,
+    folder: Folder,
+    state: State,
+    log: EpochLog,
+    events: Option<EventFile>,
+    bar: TrainingBar,
+    /// What is said once it is certain that the checkpoint can be used.
+    going_on: Option<String>,
+    /// Epochs done, and steps of the epoch under way.
+    done: (usize, usize),
+    /// Steps of an epoch.
+    steps: usize,
+    /// When the epoch began, or was taken up again.
+    began: Instant,
+    saved: Instant,
+    /// What would be saved behind the last step of the epoch, if its end is interrupted.
+    last_step: Option<Checkpoint>,
+    /// The learning rate of the last step.
+    rate: f64,
+    names: Names,
+    fault: Option<anyhow::Error>,
+}
+
+impl<'a> Watch<'a> {
+    /// For a run of which `done` epochs, and steps of the next, were done before.
+    pub(super) fn begin(
+        run: &'a Run<'a>,
+        folder: Folder,
+        state: State,
+        done: (usize, usize),
+        steps: usize,
+    ) -> Result<Self> {
+        let epochs = run.chosen.settings.epochs;
+        let before = done.0 * steps + done.1;
+        let bar = TrainingBar::new(run.global, run.stage, epochs, steps, before);
+        let going_on = (before > 0)
+            .then(|| format!("going on after {}, from `{}`", progress(done, epochs, steps), run.checkpoint.display()));
+        Ok(Self {
+            log: EpochLog::begin(&run.log, &state.rows)?,
+            events: run.tensorboard.as_deref().map(|folder| EventFile::begin(folder, before as u64)).transpose()?,
+            run,
+            folder,
+            state,
+            bar,
+            going_on,
+            done,
+            steps,
+            began: Instant::now(),
+            saved: Instant::now(),
+            last_step: None,
+            rate: run.chosen.settings.learning_rate,
+            names: if run.chosen.is_classification() { TOP1 } else { RIGHT_LABELS },
+            fault: None,
+        })
+    }
+
+    /// Takes note of what happened, and says whether to go on.
+    pub(super) fn see(&mut self, event: Event<'_>) -> ControlFlow<()> {
+        self.say_going_on();
+        let seen = match event {
+            Event::Step(step) => self.step(&step),
+            Event::EpochEnd(done) => self.epoch_end(&done),
+            _ => Ok(ControlFlow::Continue(())),
+        };
+        seen.unwrap_or_else(|fault| {
+            self.fault = Some(fault);
+            ControlFlow::Break(())
+        })
+    }
+
+    fn say_going_on(&mut self) {
+        if let Some(text) = self.going_on.take() {
+            self.bar.note(self.run.global, &text);
+        }
+    }
+
+    fn step(&mut self, step: &StepDone<'_>) -> Result<ControlFlow<()>> {
+        self.done = (step.epoch, step.step + 1);
+        self.rate = step.learning_rate;
+        self.bar.step(step);
+        if let Some(events) = &mut self.events {
+            let answers = step.answers.map(Answers::percent);
+            let known = [
+                ("train/loss", Some(step.loss)),
+                (self.names.train, answers),
+                ("train/learning-rate", Some(step.learning_rate)),
+                ("train/gradient-norm", step.gradient_norm),
+            ];
+            events.scalars((step.epoch * self.steps + step.step + 1) as u64, &known)?;
+        }
+        if step.step + 1 == self.steps {
+            self.last_step = Some(step.checkpoint());
+        } else if interrupt::asked() || self.saved.elapsed() >= self.run.checkpoint_every {
+            self.save(&step.checkpoint(), self.done)?;
+        }
+        Ok(if interrupt::asked() && self.last_step.is_none() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
+    }
+
+    fn epoch_end(&mut self, done: &EpochDone<'_>) -> Result<ControlFlow<()>> {
+        let summary = &done.summary;
+        let answers = summary.answers.map(Answers::percent);
+        let by_class = self.run.chosen.is_classification();
+        let mut row = EpochRow {
+            stage: self.run.stage.to_owned(),
+            epoch: summary.epoch + 1,
+            loss: summary.loss,
+            train_top1: answers.filter(|_| by_class),
+            train_right_labels: answers.filter(|_| !by_class),
+            learning_rate: Some(self.rate),
+            seconds: Some(self.seconds()),
+            images: Some(summary.images),
+            ..EpochRow::default()
+        };
+        let model = done.model()?;
+        let last_step = self.last_step.take();
+        match self.run.held_out(&model) {
+            Ok(held_out) => {
+                row.held_out_top1 = held_out.answers.filter(|_| by_class);
+                row.held_out_right_labels = held_out.answers.filter(|_| !by_class);
+                row.held_out_loss = held_out.loss;
+            }
+            // The epoch is taken up again behind its last step.
+            Err(_) if interrupt::asked() => {
+                if let Some(last_step) = last_step {
+                    self.save(&last_step, (summary.epoch, self.steps))?;
+                }
+                return Ok(ControlFlow::Break(()));
+            }
+            Err(error) => return Err(error),
+        }
+        self.note(row, &model)?;
+        self.state.seconds = 0.0;
+        self.began = Instant::now();
+        self.done = (summary.epoch + 1, 0);
+        self.save(&done.checkpoint(), self.done)?;
+        self.bar.resume();
+        Ok(if self.is_over() || interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    /// Notes an epoch that is done and measured.
+    fn note(&mut self, row: EpochRow, model: &Model) -> Result<()> {
+        self.bar.note(self.run.global, &line(&row));
+        self.log.add(&row)?;
+        if let Some(events) = &mut self.events {
+            let answers = row.held_out_top1.or(row.held_out_right_labels);
+            let held_out = [(self.names.held_out, answers), ("held-out/loss", row.held_out_loss)];
+            events.scalars((row.epoch * self.steps) as u64, &held_out)?;
+        }
+        let epoch = row.epoch;
+        self.state.rows.push(row);
+        let is_result = match self.run.chosen.keep {
+            Keep::Best => match choice::best(&self.state.rows) {
+                Some(best) => best + 1 == self.state.rows.len(),
+                // Nothing could be measured.
+                None => self.is_over(),
+            },
+            Keep::Last => self.is_over(),
+        };
+        if is_result { self.folder.keep_result(&mut self.state, model, epoch) } else { Ok(()) }
+    }
+
+    /// Writes a checkpoint that was taken when `done` epochs, and steps of the next, were done.
+    fn save(&mut self, checkpoint: &Checkpoint, done: (usize, usize)) -> Result<()> {
+        self.state.seconds = if done.1 == 0 { 0.0 } else { self.seconds() };
+        self.began = Instant::now();
+        self.folder.save(&mut self.state, checkpoint, &format!("{}-{}", done.0, done.1))?;
+        self.saved = Instant::now();
+        Ok(())
+    }
+
+    /// Seconds that the epoch under way took so far.
+    fn seconds(&self) -> f64 {
+        self.state.seconds + self.began.elapsed().as_secs_f64()
+    }
+
+    /// Whether there are no more epochs to do: all are done, or patience is at its end.
+    pub(super) fn is_over(&self) -> bool {
+        let chosen = &self.run.chosen;
+        self.state.rows.len() >= chosen.settings.epochs || choice::is_exhausted(&self.state.rows, chosen.patience)
+    }
+
+    /// The error that ended the run from here, where there is one.
+    pub(super) fn fault(&mut self) -> Result<()> {
+        self.bar.finish();
+        self.fault.take().map_or(Ok(()), Err)
+    }
+
+    /// The model that counts; `last` is that of the last epoch.
+    pub(super) fn result(mut self, last: Option<Model>) -> Result<Trained> {
+        self.say_going_on();
+        self.bar.finish();
+        let model = self.folder.result(&self.state)?.or(last).expect("a run that was stopped early kept its result");
+        let epochs = self.run.chosen.settings.epochs;
+        if self.state.rows.len() < epochs {
+            let (rows, patience) = (self.state.rows.len(), self.run.chosen.patience.unwrap_or(0));
+            let text = format!("stopped after {rows} of {epochs} epochs: the last {patience} were not better");
+            self.bar.note(self.run.global, &text);
+        }
+        Ok(Trained::new(model, self.state.rows, self.run.chosen.keep))
+    }
+
+    /// What a run says that Ctrl-C ended.
+    pub(super) fn interrupted(&self) -> CannotBeDone {
+        CannotBeDone(format!(
+            "interrupted after {}; the same command goes on from `{}`",
+            progress(self.done, self.run.chosen.settings.epochs, self.steps),
+            self.run.checkpoint.display()
+        ))
+    }
+}
+
+/// `3 of 10 epochs and 40 of 112 steps`.
+fn progress((done, step): (usize, usize), epochs: usize, steps: usize) -> String {
+    let within = if step > 0 { format!(" and {step} of {steps} steps") } else { String::new() };
+    format!("{done} of {epochs} epochs{within}")
+}
+
+fn line(row: &EpochRow) -> String {
+    let mut text = format!("{} epoch {}: loss {:.4}", row.stage, row.epoch, row.loss);
+    let answers = [
+        ("training top-1", row.train_top1),
+        ("training labels right", row.train_right_labels),
+        ("held-out top-1", row.held_out_top1),
+        ("held-out labels right", row.held_out_right_labels),
+    ];
+    for (name, percent) in answers {
+        if let Some(percent) = percent {
+            text.push_str(&format!(", {name} {percent:.2} %"));
+        }
+    }
+    if let Some(loss) = row.held_out_loss {
+        text.push_str(&format!(", held-out loss {loss:.4}"));
+    }
+    if let Some(rate) = row.learning_rate {
+        text.push_str(&format!(", learning rate {}", brief(rate)));
+    }
+    if let Some(seconds) = row.seconds {
+        let speed = row.images.map(|images| format!(" ({:.0} images/s)", images as f64 / seconds.max(1e-9)));
+        text.push_str(&format!(", {seconds:.1} s{}", speed.unwrap_or_default()));
+    }
+    text
+}
