@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
+use layerprune_train::Device;
 use serde::{Deserialize, Serialize};
 
 use super::{DataArgs, positive, share};
@@ -109,6 +110,10 @@ pub(crate) struct SettingArgs {
     /// Images of a step; 64 where not given
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) batch_size: Option<usize>,
+    /// What computes: `cpu`, `wgpu` for a graphics processor through Vulkan, Metal or Direct3D 12, `cuda`; `wgpu:1` is the second
+    /// of its kind. What is not `cpu` must have been built in (docs/guide/training.md). `cpu` where not given
+    #[arg(long, value_name = "cpu|wgpu[:N]|cuda[:N]")]
+    pub(crate) device: Option<Device>,
     /// Which epoch's model is written: `best` of the held-out part, never of the test set, or `last`. `best` where not given
     #[arg(long, value_enum)]
     pub(crate) keep: Option<Keep>,

@@ -109,6 +109,7 @@ pub(crate) fn chosen(args: &SettingArgs, learning_rate: f64, seed: u64) -> Resul
         schedule: schedule(args.schedule.as_deref().unwrap_or("cosine"))?,
         warm_up_epochs: args.warm_up.unwrap_or(default.warm_up_epochs),
         seed,
+        device: args.device.unwrap_or_default(),
         ..default
     };
     settings.check().map_err(with_flag)?;
