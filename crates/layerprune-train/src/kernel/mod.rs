@@ -13,7 +13,9 @@ mod norm;
 mod ops;
 mod pool;
 pub(crate) mod reference;
+mod simd;
 mod sum;
+mod winograd;
 
 pub(crate) use buffer::Buffer;
 pub(crate) use conv::{Conv, Window};
