@@ -4,7 +4,7 @@ use layerprune::graph::tensor;
 use layerprune::graph::{Graph, ValueId};
 
 use crate::error::TrainError;
-use crate::kernel::Buffer;
+use crate::kernel::{Buffer, Lease};
 use crate::value::{Ints, Value};
 
 /// What a stored tensor is to training. Where nodes disagree, the greatest wins.
@@ -36,7 +36,11 @@ pub(crate) struct Weight {
 
 /// The stored tensors that a program reads, by place.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Weights(pub(crate) Vec<Weight>);
+pub(crate) struct Weights(
+    pub(crate) Vec<Weight>,
+    /// Whoever has weights runs them more than once.
+    Lease,
+);
 
 impl Weights {
     pub(crate) fn push_floats(&mut self, value: ValueId, name: &str, dims: Vec<usize>, data: &[f32]) -> usize {

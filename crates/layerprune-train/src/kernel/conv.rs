@@ -7,6 +7,7 @@ use super::columns::{gather, scatter};
 use super::depthwise;
 use super::fill::{filled, with_scratch};
 use super::matmul::{Matrix, multiply};
+use super::recycle::zeroed;
 use super::winograd;
 
 /// Over how many parts of the batch the weight gradient is summed.
@@ -232,7 +233,7 @@ pub(super) fn backward(conv: &Conv, x: &[f32], weight: &[f32], dy: &[f32], wante
     if let Some(sizes) = conv.winograd() {
         return winograd_backward(conv, sizes, x, weight, dy, wanted);
     }
-    let mut input = vec![0.0; if wanted.input { conv.batch * conv.input_len() } else { 0 }];
+    let mut input = zeroed(if wanted.input { conv.batch * conv.input_len() } else { 0 });
     let bias = if wanted.bias { bias_gradient(conv, dy) } else { Vec::new() };
     let task = Task { conv, weight, wanted, images_per_leaf: conv.batch.div_ceil(PARTS).max(1) };
     let weight = task.run(x, dy, &mut input);

@@ -1,11 +1,11 @@
 use std::mem::MaybeUninit;
 
-/// A vector of `len` elements that `write` sets.
+/// A vector of `len` floats that `write` sets.
 ///
 /// # Safety
 /// `write` must set every element of the slice it is given.
-pub(super) unsafe fn filled<T: Copy>(len: usize, write: impl FnOnce(&mut [MaybeUninit<T>])) -> Vec<T> {
-    let mut data = Vec::with_capacity(len);
+pub(super) unsafe fn filled(len: usize, write: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+    let mut data = super::recycle::take(len);
     write(&mut data.spare_capacity_mut()[..len]);
     // SAFETY: the capacity is at least `len`, and the caller promises that `write` has set the first `len` elements.
     unsafe { data.set_len(len) };

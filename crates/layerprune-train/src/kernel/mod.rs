@@ -12,6 +12,7 @@ mod matmul;
 mod norm;
 mod ops;
 mod pool;
+mod recycle;
 pub(crate) mod reference;
 mod simd;
 mod sum;
@@ -21,6 +22,7 @@ pub(crate) use buffer::Buffer;
 pub(crate) use conv::{Conv, Window};
 pub(crate) use ops::{Statistics, add_relu, average_pool, batch_norm, conv, from_vec, max_pool, to_vec};
 pub(crate) use pool::Pool;
+pub(crate) use recycle::Lease;
 
 #[cfg(test)]
 mod tests;

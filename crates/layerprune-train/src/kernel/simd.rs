@@ -52,6 +52,18 @@ pub(super) fn dispatch(work: impl Work) {
     work.run::<Plain>();
 }
 
+/// Runs `work` compiled for the best vectors that this processor has, where the compiler finds what to do with them.
+/// What it calls for each element must be `#[inline(always)]`.
+#[inline(always)]
+pub(super) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        // SAFETY: the processor has both features.
+        return unsafe { avx2::call(work) };
+    }
+    work()
+}
+
 #[derive(Clone, Copy)]
 struct Plain([f32; LANES]);
 
@@ -117,6 +129,13 @@ mod avx2 {
     #[target_feature(enable = "avx2,fma")]
     pub(super) unsafe fn run(work: impl Work) {
         work.run::<Avx2>();
+    }
+
+    /// # Safety
+    /// As [`run`].
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) unsafe fn call<R>(work: impl FnOnce() -> R) -> R {
+        work()
     }
 
     /// Only [`run`] names this type, so what is below runs on processors with AVX2 and FMA alone.

@@ -12,6 +12,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::kernel::fill::with_scratch;
+use crate::kernel::recycle::{keep, zeroed};
 use crate::kernel::simd::{LANES, dispatch};
 use stage::{FilterGradient, Filters, Gradient, Input, Output, Product, ProductSum};
 use tiles::Plane;
@@ -198,6 +199,7 @@ unsafe fn convolve(sizes: Sizes, x: &[f32], filters: Filters<'_>, bias: Option<&
             });
         });
     });
+    keep(transformed);
 }
 
 /// The gradient at the weight for `dy`, that at the output.
@@ -211,7 +213,7 @@ pub(crate) fn weight_gradient(sizes: Sizes, x: &[f32], dy: &[f32]) -> Vec<f32> {
     let share = if small { rows.div_ceil(PARTS) } else { rows };
     let together = sizes.together();
     let sums = |first: usize| {
-        let mut sums = vec![0.0; len];
+        let mut sums = zeroed(len);
         let end = rows.min(first + share);
         for begin in (first..end).step_by(together) {
             let part = Part::new(&sizes, begin..end.min(begin + together));
@@ -227,10 +229,11 @@ pub(crate) fn weight_gradient(sizes: Sizes, x: &[f32], dy: &[f32]) -> Vec<f32> {
             *sum += x;
         }
     }
-    let mut weight = vec![0.0; sizes.filters * sizes.channels * 9];
+    let mut weight = zeroed(sizes.filters * sizes.channels * 9);
     weight.par_chunks_mut(sizes.channels * 9).enumerate().for_each(|(filter, weight)| {
         dispatch(FilterGradient { sizes, sums: total, filter, weight });
     });
+    sums.into_iter().for_each(keep);
     weight
 }
 

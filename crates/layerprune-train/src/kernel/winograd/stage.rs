@@ -6,6 +6,7 @@ use super::tiles::{Read, Write};
 use super::transform::{self, POSITIONS, both, load, store};
 use super::{BLOCK, Part, ROWS, Shared, Sizes};
 use crate::kernel::fill::{give_back_strip, take_strip};
+use crate::kernel::recycle::zeroed;
 use crate::kernel::simd::{LANES, Lanes, Work, dispatch};
 
 /// Where eight channels, the `eight`-th, of a tile stand at position 0 among `blocks` blocks, and how far positions are
@@ -270,10 +271,9 @@ impl Filters<'_> {
     pub(super) fn transformed(&self) -> Vec<f32> {
         let blocks = self.sizes.blocks()[1];
         let len = self.sizes.channels * BLOCK;
-        let mut to = vec![0.0; POSITIONS * blocks * len];
+        let mut to = zeroed(POSITIONS * blocks * len);
         let shared = Shared(to.as_mut_ptr());
         (0..self.sizes.filters.div_ceil(LANES)).into_par_iter().for_each(|eight| {
-            let shared = shared;
             dispatch(Eight { filters: self, eight, to: shared });
         });
         to
@@ -297,9 +297,9 @@ impl Work for Eight<'_> {
         assert!(weight.len() == sizes.filters * sizes.channels * 9);
         for channel in 0..sizes.channels {
             let mut taps = [[0.0; LANES]; 9];
-            for lane in 0..count {
-                let from = (first + lane) * strides[0] + channel * strides[1];
-                let from: &[f32; 9] = weight[from..].first_chunk().expect("a weight has 9 floats a channel");
+            let starts = (first * strides[0] + channel * strides[1]..).step_by(strides[0]);
+            for (lane, start) in starts.take(count).enumerate() {
+                let from: &[f32; 9] = weight[start..].first_chunk().expect("a weight has 9 floats a channel");
                 for (tap, x) in from.iter().enumerate() {
                     taps[if turned { 8 - tap } else { tap }][lane] = *x;
                 }

@@ -53,17 +53,16 @@ pub(crate) fn both<L: Lanes, const FROM: usize, const TO: usize>(
     let mut halfway = [[zero; FROM]; TO];
     for column in 0..FROM {
         let mut line = [zero; FROM];
-        for row in 0..FROM {
-            line[row] = square[row][column];
+        for (x, row) in line.iter_mut().zip(&square) {
+            *x = row[column];
         }
-        let mapped = map(line);
-        for row in 0..TO {
-            halfway[row][column] = mapped[row];
+        for (row, x) in halfway.iter_mut().zip(&map(line)) {
+            row[column] = *x;
         }
     }
     let mut result = [[zero; TO]; TO];
-    for row in 0..TO {
-        result[row] = map(halfway[row]);
+    for (result, line) in result.iter_mut().zip(&halfway) {
+        *result = map(*line);
     }
     result
 }
