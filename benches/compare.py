@@ -6,19 +6,24 @@
 """Time and peak memory of layerprune beside a reference, in turns in one run. What cannot be run is left out.
 
     python3 benches/compare.py --resnet56 R56.onnx --resnet20 R20.onnx --images FOLDER [--torch-python PYTHON]
+    python3 benches/compare.py --only step --resnet20 R20.onnx [--vgg16 VGG16.onnx] [--threads 1] --torch-python PYTHON
 
 inspect  ResNet-56: layerprune inspect / onnx.load and onnx.shape_inference
 score    imprinting ResNet-56 on 5,000 training images: layerprune score / ONNX Runtime with the same taps, Pillow and
          numpy; FOLDER holds train/<class>/*.jpg
 hooks    imprinting ResNet-56 on 10,000 training images, tried on 1,000: layerprune score, by the embedded engine and, with
          --ort-lib, by ONNX Runtime / PyTorch with forward hooks on its blocks and a data loader of one worker
-step     training ResNet-20 at batch 64, two threads: layerprune-train's bench / PyTorch. Time is that of a step;
-         memory that of the process.
+step     training ResNet-20 at batch 64, and VGG16-BN at batch 32 (made by vgg.py where --vgg16 names no file):
+         layerprune-train's bench / PyTorch with its usual layout and with channels last, in turns. Wall and processor time
+         are those of a step, memory is that of the process; the ratios are to PyTorch's faster layout. On a machine that
+         is not idle, --threads 1 and the processor time tell more: PyTorch's threads spin while they wait for each other.
 """
-import argparse, os, pathlib, random, re, statistics, subprocess, sys, time
+import argparse, json, os, pathlib, random, re, statistics, subprocess, sys, tempfile, time
 
 HERE = pathlib.Path(__file__).resolve()
 ROOT = HERE.parent.parent
+# Timed steps of a run, after one that is not.
+STEPS = 5
 
 
 def run(command):
@@ -195,32 +200,81 @@ def reference_hooks(weights, images, threads):
     print("net", round(right / 11000, 4), "blocks", [round(float(c) / len(held_out), 3) for c in correct])
 
 
-def reference_step(threads):
+def reference_step(name, threads, channels_last):
     import torch
     from torch import nn
     torch.set_num_threads(threads)
 
     Block = residual_block(torch)
-    layers, channels = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()], 16
-    for width, stride in ((16, 1), (32, 2), (64, 2)):
-        for block in range(3):
-            layers.append(Block(channels, width, stride if block == 0 else 1))
+    layers, channels = [], 3
+    norm_relu = lambda width: [nn.BatchNorm2d(width), nn.ReLU()]
+    if name == "resnet20":
+        images, channels = 64, 16
+        layers += [nn.Conv2d(3, 16, 3, 1, 1, bias=False), *norm_relu(16)]
+        for width, stride in ((16, 1), (32, 2), (64, 2)):
+            for block in range(3):
+                layers.append(Block(channels, width, stride if block == 0 else 1))
+                channels = width
+    else:
+        images = 32
+        for width in [64, 64, None, 128, 128, None] + [256] * 3 + [None] + [512] * 3 + [None] + [512] * 3:
+            if width is None:
+                layers.append(nn.MaxPool2d(2))
+                continue
+            layers += [nn.Conv2d(channels, width, 3, 1, 1, bias=False), *norm_relu(width)]
             channels = width
-    net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+    net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10))
+    x, y = torch.randn(images, 3, 32, 32), torch.arange(images) % 10
+    if channels_last:
+        net, x = net.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(net.parameters(), lr=.01, momentum=.9, weight_decay=5e-4)
-    x, y = torch.randn(64, 3, 32, 32), torch.arange(64) % 10
     times = []
-    for _ in range(10):
+    for step in range(STEPS + 1):
+        if step == 1:
+            processor = time.process_time()
         start = time.perf_counter()
         optimiser.zero_grad()
         nn.functional.cross_entropy(net(x), y).backward()
         optimiser.step()
         times.append((time.perf_counter() - start) * 1e3)
-    print(f"own: median {statistics.median(times[1:]):.1f} ms")
+    processor = (time.process_time() - processor) / STEPS * 1e3
+    print(f"PyTorch {torch.__version__}, channels last: {channels_last}")
+    print(f"own: median {statistics.median(times[1:]):.1f} ms, processor {processor:.1f} ms a step")
+
+
+def step(resnet20, vgg16, args, again):
+    """Rounds of layerprune and of PyTorch's two layouts; medians over rounds of each run's median step."""
+    build = ["cargo", "bench", "--quiet", "-p", "layerprune-train", "--bench", "step", "--no-run", "--message-format=json"]
+    built = subprocess.run(build, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    bench = [found for found in map(json.loads, built.splitlines()) if found.get("executable")][-1]["executable"]
+    for name, model, images in (("resnet20", resnet20, 64), ("vgg16", vgg16, 32)):
+        if not model:
+            continue
+        theirs = [args.torch_python, *again, "--reference", "step", "--model", name]
+        contestants = {
+            "layerprune": ["env", f"RAYON_NUM_THREADS={args.threads}", bench, model, str(images), str(STEPS), "only", "own"],
+            "torch": theirs,
+            "torch-last": [*theirs, "--channels-last"],
+        }
+        seen = {who: [] for who in contestants}
+        for _ in range(args.repeats):
+            for who, command in contestants.items():
+                _, peak, output = run(command)
+                wall, processor = re.search(r"own: median ([\d.]+) ms.*processor ([\d.]+) ms", output).groups()
+                seen[who].append((float(wall), float(processor), peak))
+        medians = {who: [statistics.median(column) for column in zip(*runs)] for who, runs in seen.items()}
+        for who, (wall, processor, peak) in medians.items():
+            spread = [f"{edge(run[0] for run in seen[who]):.0f}" for edge in (min, max)]
+            print(f"step {name:8} {who:11} {wall:7.1f} ms ({' to '.join(spread)}), {images / wall * 1e3:5.0f} images/s, "
+                  f"processor {processor:7.1f} ms, {peak:5.0f} MB  ({args.repeats} runs, {args.threads} threads)")
+        best = [min(medians["torch"][column], medians["torch-last"][column]) for column in range(3)]
+        ratios = [own / other for own, other in zip(medians["layerprune"], best)]
+        print(f"step {name:8} layerprune / PyTorch: time {ratios[0]:.2f}, processor time {ratios[1]:.2f}, "
+              f"peak memory {ratios[2]:.2f}; load average {os.getloadavg()[0]:.1f}", flush=True)
 
 
 def hooks(model, images, ours, again, args):
-    import numpy as np, onnx, tempfile
+    import numpy as np, onnx
     with tempfile.TemporaryDirectory() as folder:
         weights = str(pathlib.Path(folder) / "weights.npz")
         stored = onnx.load(model).graph.initializer
@@ -242,8 +296,11 @@ def main():
     parser.add_argument("--images")
     parser.add_argument("--torch-python", default=sys.executable, help="the Python that has torch")
     parser.add_argument("--ort-lib", help="ONNX Runtime's shared library, to score by it as well")
+    parser.add_argument("--vgg16", help="VGG16-BN of vgg.py, for the training step")
     parser.add_argument("--only", help="one of the comparisons")
     parser.add_argument("--weights", help=argparse.SUPPRESS)
+    parser.add_argument("--model", help=argparse.SUPPRESS)
+    parser.add_argument("--channels-last", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--reference", choices=["inspect", "score", "hooks", "step"], help=argparse.SUPPRESS)
@@ -255,11 +312,19 @@ def main():
     if args.reference == "hooks":
         return reference_hooks(args.weights, args.images, args.threads)
     if args.reference == "step":
-        return reference_step(args.threads)
+        return reference_step(args.model, args.threads, args.channels_last)
+    wanted = lambda name: args.only in (None, name)
+    again = [str(HERE), "--threads", str(args.threads)]
+    if args.resnet20 and wanted("step"):
+        with tempfile.TemporaryDirectory() as folder:
+            vgg16 = args.vgg16 or str(pathlib.Path(folder) / "vgg16.onnx")
+            if not args.vgg16:
+                subprocess.run([sys.executable, HERE.parent / "vgg.py", vgg16, "--vgg16"], check=True)
+            step(str(pathlib.Path(args.resnet20).resolve()), str(pathlib.Path(vgg16).resolve()), args, again)
+    if args.only == "step":
+        return
     subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "layerprune-cli"], cwd=ROOT, check=True)
     ours = [str(ROOT / "target/release/layerprune"), "--quiet", "--threads", str(args.threads)]
-    again = [str(HERE), "--threads", str(args.threads)]
-    wanted = lambda name: args.only in (None, name)
     if args.resnet56:
         model = str(pathlib.Path(args.resnet56).resolve())
         theirs = [sys.executable, *again, "--resnet56", model, "--reference", "inspect"]
@@ -272,13 +337,6 @@ def main():
             options = ["--data", f"imagefolder:{images}", "--normalize", "imagenet", "--samples", "5000"]
             theirs = [sys.executable, *again, "--resnet56", model, "--images", images, "--reference", "score"]
             compare("score", [*ours, "score", model, *options], theirs, args.repeats)
-    if args.resnet20 and wanted("step"):
-        model = str(pathlib.Path(args.resnet20).resolve())
-        build = ["cargo", "bench", "--quiet", "-p", "layerprune-train", "--bench", "step", "--no-run"]
-        subprocess.run(build, cwd=ROOT, check=True)
-        ours = ["env", f"RAYON_NUM_THREADS={args.threads}", *build[:-1], "--", model, "64", "9", "only", "own"]
-        median = lambda wall, output: float(re.search(r"own: median ([\d.]+) ms", output)[1]) / 1e3
-        compare("step", ours, [args.torch_python, *again, "--reference", "step"], args.repeats, median)
 
 
 main()

@@ -33,13 +33,14 @@ fn main() {
         targets: None,
     };
     let settings = Settings::default();
-    let mut contestants: Vec<(&str, Stepper<'_>, Vec<f64>)> = [("own", false), ("burn", true)]
+    let mut contestants: Vec<(&str, Stepper<'_>, Vec<f64>, f64)> = [("own", false), ("burn", true)]
         .into_iter()
         .filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name))
-        .map(|(name, reference)| (name, Stepper::new(&model, &settings, reference).unwrap(), Vec::new()))
+        .map(|(name, reference)| (name, Stepper::new(&model, &settings, reference).unwrap(), Vec::new(), 0.0))
         .collect();
     for round in 0..rounds + 1 {
-        for (name, stepper, times) in &mut contestants {
+        for (name, stepper, times, processor_ms) in &mut contestants {
+            let processor_start_ms = processor_time_ms();
             let start = Instant::now();
             let loss = stepper.step(&batch).unwrap();
             let time_ms = start.elapsed().as_secs_f64() * 1e3;
@@ -47,15 +48,22 @@ fn main() {
                 println!("{name}: first loss {loss:.6}");
             } else {
                 times.push(time_ms);
+                *processor_ms += processor_time_ms() - processor_start_ms;
             }
         }
     }
-    for (name, _, times) in &mut contestants {
+    for (name, _, times, processor_ms) in &mut contestants {
         times.sort_by(f64::total_cmp);
         let last = times.len() - 1;
-        println!("{name}: median {:.1} ms, least {:.1}, greatest {:.1}", times[last / 2], times[0], times[last]);
+        println!(
+            "{name}: median {:.1} ms, least {:.1}, greatest {:.1}, processor {:.1} ms a step",
+            times[last / 2],
+            times[0],
+            times[last],
+            *processor_ms / times.len() as f64
+        );
     }
-    if let [(_, _, own), (_, _, burn)] = &contestants[..] {
+    if let [(_, _, own, _), (_, _, burn, _)] = &contestants[..] {
         println!(
             "burn ÷ own: {:.2} (medians), {:.2} (least)",
             burn[burn.len() / 2] / own[own.len() / 2],
@@ -65,6 +73,14 @@ fn main() {
     if let Some(peak) = fs::read_to_string("/proc/self/status").ok().as_deref().and_then(peak_kib) {
         println!("peak memory of the process: {:.0} MB", peak as f64 / 1024.0);
     }
+}
+
+/// Processor time of all threads of this process so far; 0 where the system does not say. Linux counts in hundredths of a second.
+fn processor_time_ms() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name of the program, in parentheses, may hold spaces; the user and system ticks are fields 14 and 15.
+    let behind_name = stat.rsplit(") ").next().unwrap_or_default();
+    behind_name.split(' ').skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() * 10.0
 }
 
 fn peak_kib(status: &str) -> Option<u64> {

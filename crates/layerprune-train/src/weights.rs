@@ -5,7 +5,7 @@ use layerprune::graph::{Graph, ValueId};
 
 use crate::checkpoint::{Kept, Section};
 use crate::error::TrainError;
-use crate::kernel::Buffer;
+use crate::kernel::{Buffer, Lease};
 use crate::value::{Ints, Value};
 
 /// What a stored tensor is to training. Where nodes disagree, the greatest wins.
@@ -53,7 +53,11 @@ impl Weight {
 
 /// The stored tensors that a program reads, by place.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Weights(pub(crate) Vec<Weight>);
+pub(crate) struct Weights(
+    pub(crate) Vec<Weight>,
+    /// Whoever has weights runs them more than once.
+    Lease,
+);
 
 impl Weights {
     pub(crate) fn push_floats(&mut self, value: ValueId, name: &str, dims: Vec<usize>, data: &[f32]) -> usize {

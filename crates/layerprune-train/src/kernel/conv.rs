@@ -7,6 +7,8 @@ use super::columns::{gather, scatter};
 use super::depthwise;
 use super::fill::{filled, with_scratch};
 use super::matmul::{Matrix, multiply};
+use super::recycle::zeroed;
+use super::winograd;
 
 /// Over how many parts of the batch the weight gradient is summed.
 const PARTS: usize = 8;
@@ -92,6 +94,21 @@ impl Conv {
         self.groups > 1 && self.group_channels() == 1
     }
 
+    /// The sizes for [`winograd`], where it can do this convolution and gains by it.
+    fn winograd(&self) -> Option<winograd::Sizes> {
+        let window = &self.window;
+        let fits = window.kernel == [3, 3] && window.stride == [1, 1] && window.dilation == [1, 1] && self.groups == 1;
+        let gains = self.output.iter().all(|&size| size > 1) && self.batch > 0;
+        (fits && gains && window.pads.iter().all(|&pad| pad <= 2)).then_some(winograd::Sizes {
+            images: self.batch,
+            channels: self.channels,
+            filters: self.filters,
+            input: self.size,
+            output: self.output,
+            pad: [window.pads[0], window.pads[1]],
+        })
+    }
+
     /// How many images go into one matrix product.
     fn together(&self) -> usize {
         COLUMNS.div_ceil(self.output_area().max(1)).clamp(1, self.batch.max(1)).min(16)
@@ -100,6 +117,14 @@ impl Conv {
 
 /// The convolution of `x` (batch, channels, height, width) with `weight`, `bias` added.
 pub(super) fn forward(conv: &Conv, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+    if let Some(sizes) = conv.winograd() {
+        // SAFETY: `winograd` sets the whole output.
+        let write = |y: &mut [MaybeUninit<f32>]| unsafe {
+            winograd::forward(sizes, x, weight, bias, y.as_mut_ptr().cast());
+        };
+        // SAFETY: as above.
+        return unsafe { filled(conv.batch * conv.output_len(), write) };
+    }
     let together = if conv.is_depthwise() { 1 } else { conv.together() };
     let write = |y: &mut [MaybeUninit<f32>]| {
         let chunks = y.par_chunks_mut(together * conv.output_len()).zip(x.par_chunks(together * conv.input_len()));
@@ -122,6 +147,26 @@ pub(super) fn forward(conv: &Conv, x: &[f32], weight: &[f32], bias: Option<&[f32
     };
     // SAFETY: the chunks cover the output, `x` has as many images, and both kernels set all of their chunk.
     unsafe { filled(conv.batch * conv.output_len(), write) }
+}
+
+fn winograd_backward(
+    conv: &Conv,
+    sizes: winograd::Sizes,
+    x: &[f32],
+    weight: &[f32],
+    dy: &[f32],
+    wanted: Wanted,
+) -> ConvGradients {
+    // SAFETY: `winograd` sets the whole gradient.
+    let write = |dx: &mut [MaybeUninit<f32>]| unsafe {
+        winograd::input_gradient(sizes, weight, dy, dx.as_mut_ptr().cast());
+    };
+    ConvGradients {
+        // SAFETY: as above.
+        input: if wanted.input { unsafe { filled(conv.batch * conv.input_len(), write) } } else { Vec::new() },
+        weight: if wanted.weight { winograd::weight_gradient(sizes, x, dy) } else { Vec::new() },
+        bias: if wanted.bias { bias_gradient(conv, dy) } else { Vec::new() },
+    }
 }
 
 /// Sets the output of some images.
@@ -185,7 +230,10 @@ pub(super) struct ConvGradients {
 
 /// The gradients for `dy`, the gradient at the output.
 pub(super) fn backward(conv: &Conv, x: &[f32], weight: &[f32], dy: &[f32], wanted: Wanted) -> ConvGradients {
-    let mut input = vec![0.0; if wanted.input { conv.batch * conv.input_len() } else { 0 }];
+    if let Some(sizes) = conv.winograd() {
+        return winograd_backward(conv, sizes, x, weight, dy, wanted);
+    }
+    let mut input = zeroed(if wanted.input { conv.batch * conv.input_len() } else { 0 });
     let bias = if wanted.bias { bias_gradient(conv, dy) } else { Vec::new() };
     let task = Task { conv, weight, wanted, images_per_leaf: conv.batch.div_ceil(PARTS).max(1) };
     let weight = task.run(x, dy, &mut input);

@@ -13,13 +13,17 @@ mod matmul;
 mod norm;
 mod ops;
 mod pool;
+mod recycle;
 pub(crate) mod reference;
+mod simd;
 mod sum;
+mod winograd;
 
 pub(crate) use buffer::Buffer;
 pub(crate) use conv::{Conv, Window};
 pub(crate) use ops::{Statistics, add_relu, average_pool, batch_norm, clip, conv, from_vec, max_pool, to_vec};
 pub(crate) use pool::Pool;
+pub(crate) use recycle::Lease;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use rayon::prelude::*;
 
 use super::fill::filled;
+use super::simd::vectorised;
 use super::sum::{fold2, rectified, total};
 
 /// Sizes: images, channels, elements of a plane.
@@ -30,7 +31,7 @@ pub(super) fn moments(sizes: Sizes, x: &[f32]) -> Vec<Moments> {
         let sum: f64 = planes(sizes, x, channel).map(|plane| f64::from(total(plane))).sum();
         let mean = (sum / count) as f32;
         let deviation = |plane: &[f32]| {
-            let [sum] = fold2(plane, plane, |x, _| [(x - mean) * (x - mean)]);
+            let [sum] = vectorised(|| fold2(plane, plane, |x, _| [(x - mean) * (x - mean)]));
             f64::from(sum)
         };
         let sum: f64 = planes(sizes, x, channel).map(deviation).sum();
@@ -52,6 +53,13 @@ fn planes_mut<T>(sizes: Sizes, out: &mut [T]) -> Vec<Vec<&mut [T]>> {
     channels
 }
 
+#[inline(always)]
+fn map(x: &[f32], y: &mut [MaybeUninit<f32>], f: impl Fn(f32) -> f32) {
+    for (y, x) in y.iter_mut().zip(x) {
+        y.write(f(*x));
+    }
+}
+
 /// How a channel is normalised: mean, 1/deviation, scale and shift.
 #[derive(Debug, Clone)]
 pub(super) struct Affine {
@@ -69,15 +77,10 @@ pub(super) fn forward(sizes: Sizes, x: &[f32], affine: &Affine) -> Vec<f32> {
             let factor = affine.scale[channel] * affine.inverse[channel];
             let offset = affine.shift[channel] - factor * affine.mean[channel];
             for (y, x) in out.into_iter().zip(planes(sizes, x, channel)) {
-                let pairs = y.iter_mut().zip(x);
                 if affine.relu {
-                    pairs.for_each(|(y, x)| {
-                        y.write(rectified(x * factor + offset));
-                    });
+                    vectorised(|| map(x, y, |x| rectified(x * factor + offset)));
                 } else {
-                    pairs.for_each(|(y, x)| {
-                        y.write(x * factor + offset);
-                    });
+                    vectorised(|| map(x, y, |x| x * factor + offset));
                 }
             }
         });
@@ -103,7 +106,7 @@ pub(super) fn backward(sizes: Sizes, x: &[f32], dy: &[f32], affine: &Affine, fro
             .enumerate()
             .map(|(channel, out)| {
                 let task = Channel::new(sizes, affine, channel, frozen);
-                if affine.relu { task.run::<true>(x, dy, out) } else { task.run::<false>(x, dy, out) }
+                vectorised(|| if affine.relu { task.run::<true>(x, dy, out) } else { task.run::<false>(x, dy, out) })
             })
             .collect();
     };
@@ -134,6 +137,7 @@ impl Channel {
     }
 
     /// Sets the input gradient and returns the sums of the gradient and of gradient · normalised input.
+    #[inline(always)]
     fn run<const RELU: bool>(&self, x: &[f32], dy: &[f32], out: Vec<&mut [MaybeUninit<f32>]>) -> (f32, f32) {
         let Self { sizes, channel, mean, inverse, factor, offset, .. } = *self;
         let passed = |x: f32, dy: f32| if !RELU || x * factor + offset > 0.0 { dy } else { 0.0 };

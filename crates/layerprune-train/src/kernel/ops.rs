@@ -6,12 +6,12 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::{Autodiff, Flex};
-use burn::tensor::{Bytes, DType, Shape, Tensor};
+use burn::tensor::{DType, Shape, Tensor};
 
 use super::conv::{self, Conv, Wanted};
 use super::norm::{self, Affine, Moments, Sizes};
 use super::pool::{self, Pool};
-use super::{reference, sum};
+use super::{recycle, reference, sum};
 
 type Tracked = Autodiff<Flex>;
 
@@ -27,18 +27,16 @@ pub(crate) fn from_vec<const D: usize>(data: Vec<f32>, dims: [usize; D]) -> Tens
     Tensor::from_primitive::<Flex>(primitive(data, &dims))
 }
 
-/// The elements of a tensor, in row-major order.
+/// The elements of a tensor, in row-major order; without a copy where nothing else holds them.
 pub(crate) fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     let tensor = plain(tensor);
-    if is_on_flex(&tensor) {
-        return elements(&untracked(tensor)).to_vec();
-    }
-    tensor.into_data().try_to_vec().expect("all floats of this crate have 32 bits")
+    let data = if is_on_flex(&tensor) { untracked(tensor).into_data() } else { tensor.into_data() };
+    data.try_into_vec().expect("all tensors of this crate are of f32")
 }
 
 pub(super) fn primitive(data: Vec<f32>, dims: &[usize]) -> FlexTensor {
     assert_eq!(data.len(), dims.iter().product::<usize>(), "data must fill the shape");
-    FlexTensor::new(Bytes::from_elems(data), Layout::contiguous(Shape::from(dims.to_vec())), DType::F32)
+    FlexTensor::new(recycle::bytes(data), Layout::contiguous(Shape::from(dims.to_vec())), DType::F32)
 }
 
 /// What a forward pass gives: numbers for a new tensor, or the tensor.

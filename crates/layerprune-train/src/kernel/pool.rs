@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::conv::Window;
+use super::recycle::zeroed;
 
 /// The sizes of a pooling.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +60,7 @@ impl Pool {
 /// The largest element of each window, and where in its plane it stands (the first of equals).
 pub(super) fn max_forward(pool: &Pool, x: &[f32]) -> (Vec<f32>, Vec<u32>) {
     let (rows, columns) = (pool.spans(0), pool.spans(1));
-    let mut y = vec![0.0; pool.planes * pool.output_area()];
+    let mut y = zeroed(pool.planes * pool.output_area());
     let mut places = vec![0_u32; y.len()];
     let out = y.par_chunks_mut(pool.output_area()).zip(places.par_chunks_mut(pool.output_area()));
     out.zip(x.par_chunks(pool.area())).for_each(|((y, places), x)| {
@@ -86,7 +87,7 @@ pub(super) fn max_forward(pool: &Pool, x: &[f32]) -> (Vec<f32>, Vec<u32>) {
 
 /// The gradient for `dy`, at the places that `max_forward` found.
 pub(super) fn max_backward(pool: &Pool, places: &[u32], dy: &[f32]) -> Vec<f32> {
-    let mut dx = vec![0.0; pool.planes * pool.area()];
+    let mut dx = zeroed(pool.planes * pool.area());
     let from = places.par_chunks(pool.output_area()).zip(dy.par_chunks(pool.output_area()));
     dx.par_chunks_mut(pool.area()).zip(from).for_each(|(dx, (places, dy))| {
         for (&place, dy) in places.iter().zip(dy) {
@@ -99,7 +100,7 @@ pub(super) fn max_backward(pool: &Pool, places: &[u32], dy: &[f32]) -> Vec<f32> 
 /// The average of each window.
 pub(super) fn average_forward(pool: &Pool, x: &[f32]) -> Vec<f32> {
     let (rows, columns) = (pool.spans(0), pool.spans(1));
-    let mut y = vec![0.0; pool.planes * pool.output_area()];
+    let mut y = zeroed(pool.planes * pool.output_area());
     y.par_chunks_mut(pool.output_area()).zip(x.par_chunks(pool.area())).for_each(|(y, x)| {
         let mut out = y.iter_mut();
         for row in &rows {
@@ -123,7 +124,7 @@ pub(super) fn average_forward(pool: &Pool, x: &[f32]) -> Vec<f32> {
 /// The gradient for `dy`.
 pub(super) fn average_backward(pool: &Pool, dy: &[f32]) -> Vec<f32> {
     let (rows, columns) = (pool.spans(0), pool.spans(1));
-    let mut dx = vec![0.0; pool.planes * pool.area()];
+    let mut dx = zeroed(pool.planes * pool.area());
     dx.par_chunks_mut(pool.area()).zip(dy.par_chunks(pool.output_area())).for_each(|(dx, dy)| {
         let mut from = dy.iter();
         for row in &rows {

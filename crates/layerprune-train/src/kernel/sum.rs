@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use rayon::prelude::*;
 
 use super::fill::filled;
+use super::simd::vectorised;
 
 const LANES: usize = 32;
 /// Elements that one task of an element-wise operation handles.
@@ -34,14 +35,18 @@ pub(super) fn fold2<const N: usize>(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -
 
 /// The sum of all elements.
 pub(super) fn total(a: &[f32]) -> f32 {
-    let [sum] = fold2(a, a, |a, _| [a]);
-    sum
+    vectorised(|| {
+        let [sum] = fold2(a, a, |a, _| [a]);
+        sum
+    })
 }
 
 /// The sum of all products.
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let [sum] = fold2(a, b, |a, b| [a * b]);
-    sum
+    vectorised(|| {
+        let [sum] = fold2(a, b, |a, b| [a * b]);
+        sum
+    })
 }
 
 /// `max(x, 0)` that keeps a NaN, so that divergence reaches the loss.
@@ -63,9 +68,11 @@ pub(super) fn zip_map(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) 
     let write = |out: &mut [MaybeUninit<f32>]| {
         let chunks = out.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK)).zip(b.par_chunks(CHUNK));
         chunks.for_each(|((out, a), b)| {
-            for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-                out.write(f(*a, *b));
-            }
+            vectorised(|| {
+                for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
+                    out.write(f(*a, *b));
+                }
+            });
         });
     };
     // SAFETY: the chunks cover the output, and `a` and `b` are as long.
