@@ -187,7 +187,8 @@ pub(crate) struct ImageArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) interpolation: Option<String>,
     /// Take normalisation, resizing and cropping from this file: `preprocessor_config.json` of Hugging Face or `config.json` of
-    /// timm. One of these names that lies beside the model is taken by itself; `none` leaves it. Flags go before the file
+    /// timm. One of these names that lies beside the model is taken by itself; `none` leaves it. --normalize, --resize,
+    /// --crop and --interpolation each go before what the file says of the same; the rest is taken from it
     #[arg(long, value_name = "FILE|none")]
     pub(crate) preprocess: Option<String>,
     /// Feed images of one channel as three equal ones

@@ -137,11 +137,7 @@ impl Given {
                 Some(text.parse::<Preprocess>().with_context(|| Usage(format!("cannot use `--normalize {text}`")))?)
             }
         };
-        let sized = images.resize.is_some() || images.crop.is_some();
-        let mut geometry = match (sized, &config) {
-            (false, Some(config)) => config.geometry,
-            _ => Geometry::default(),
-        };
+        let mut geometry = config.as_ref().map_or_else(Geometry::default, |config| config.geometry);
         if let Some(text) = &images.resize {
             geometry.resize = resize(text)?;
         }
@@ -159,13 +155,20 @@ impl Given {
             }
         }
         if let Some(config) = &config {
-            let taken = match (sized, normalize.is_some()) {
-                (false, false) => config.to_string(),
-                (false, true) => format!("{geometry}; not its normalisation, as `--normalize` is given"),
-                (true, false) => format!("the normalisation of: {config}; `--resize` and `--crop` go before its sizes"),
-                (true, true) => "nothing, as flags go before it".to_owned(),
+            let flags = [
+                ("--normalize", normalize.is_some()),
+                ("--resize", images.resize.is_some()),
+                ("--crop", images.crop.is_some()),
+                ("--interpolation", images.interpolation.is_some()),
+            ];
+            let flags: Vec<&str> = flags.iter().filter(|(_, given)| *given).map(|(flag, _)| *flag).collect();
+            let preprocess = normalize.clone().unwrap_or_else(|| config.preprocess.clone());
+            let used = ModelConfig { path: config.path.clone(), geometry, preprocess };
+            let before = match flags.as_slice() {
+                [] => String::new(),
+                flags => format!(" (before it goes: {})", flags.join(", ")),
             };
-            progress::note(global, &format!("preprocessing: taken from `{}`: {taken}", config.path.display()));
+            progress::note(global, &format!("preprocessing: taken from `{}`{before}: {used}", config.path.display()));
         }
         let demo = || (*spec == DataSpec::Demo).then(demo::preprocess);
         let preprocess = normalize.or_else(|| config.map(|config| config.preprocess)).or_else(demo);

@@ -17,8 +17,8 @@ use crate::resize::Interpolation;
 /// The names of the files that are looked for beside a model, in this order.
 pub const CONFIG_FILES: [&str; 2] = ["preprocessor_config.json", "config.json"];
 
-/// Image processors of transformers that do nothing but what the keys of their file say.
-const PROCESSORS: [&str; 14] = [
+/// Image processors of transformers that are read.
+const PROCESSORS: [&str; 13] = [
     "ViT",
     "DeiT",
     "Beit",
@@ -29,13 +29,16 @@ const PROCESSORS: [&str; 14] = [
     "ChineseCLIP",
     "MobileNetV1",
     "MobileNetV2",
-    "MobileViT",
     "Bit",
     "EfficientNet",
     "Siglip",
 ];
 /// Those of them that take a size of one number as that of the shorter side; the others take it as that of a square.
 const SHORTER: [&str; 7] = ["ConvNext", "ConvNeXT", "CLIP", "ChineseCLIP", "MobileNetV1", "MobileNetV2", "Bit"];
+/// Those that crop where their file does not say whether.
+const CROPPED: [&str; 8] = ["DeiT", "Beit", "BeiT", "CLIP", "ChineseCLIP", "MobileNetV1", "MobileNetV2", "Bit"];
+/// The one that may also shift pixels and divide twice by their standard deviation.
+const EFFICIENT_NET: &str = "EfficientNet";
 
 /// Keys that change no pixel of RGB images.
 const WITHOUT_EFFECT: [&str; 11] = [
@@ -221,12 +224,13 @@ fn transformers(fields: &Fields<'_>) -> Result<(Geometry, Preprocess), DataError
             let kind = name.strip_suffix("ImageProcessor").or(name.strip_suffix("FeatureExtractor"));
             let known = kind.filter(|kind| PROCESSORS.contains(kind));
             known.ok_or_else(|| {
-                fields.refuse("image_processor_type", value, &format!("one of {}", PROCESSORS.join(", ")))
+                let reason = if kind == Some("MobileViT") { "; that one swaps red and blue" } else { "" };
+                fields.refuse("image_processor_type", value, &format!("one of {}{reason}", PROCESSORS.join(", ")))
             })?
         }
     };
-    expect_understood(fields)?;
-    let preprocess = transformers_pixels(fields)?;
+    expect_understood(fields, kind)?;
+    let preprocess = transformers_pixels(fields, kind)?;
     let mut geometry = Geometry::default();
     if fields.flag("do_resize", true)? {
         let number = fields.get("resample").unwrap_or(&Value::Null);
@@ -249,9 +253,13 @@ fn transformers(fields: &Fields<'_>) -> Result<(Geometry, Preprocess), DataError
     } else if let Some(share) = fields.get("crop_pct") {
         return Err(fields.refuse("crop_pct", share, "none, as only ConvNext has it"));
     }
-    if fields.flag("do_center_crop", false)? {
+    if fields.flag("do_center_crop", CROPPED.contains(&kind))? {
         let Resize::Stretch(size) = size(fields, "crop_size", false)? else {
-            return Err(fields.refuse("crop_size", &fields.map["crop_size"], "a number, or `height` and `width`"));
+            return Err(fields.refuse(
+                "crop_size",
+                fields.get("crop_size").unwrap_or(&Value::Null),
+                "a number, or `height` and `width`",
+            ));
         };
         geometry.crop = Some(Crop { size, rounding: CropRounding::Down });
     } else if let (Some(size), None) = (fields.get("crop_size"), fields.get("do_center_crop")) {
@@ -261,7 +269,7 @@ fn transformers(fields: &Fields<'_>) -> Result<(Geometry, Preprocess), DataError
 }
 
 /// Refuses keys that may change pixels in a way that isn't known.
-fn expect_understood(fields: &Fields<'_>) -> Result<(), DataError> {
+fn expect_understood(fields: &Fields<'_>, kind: &str) -> Result<(), DataError> {
     const READ: [&str; 12] = [
         "do_resize",
         "size",
@@ -277,7 +285,8 @@ fn expect_understood(fields: &Fields<'_>) -> Result<(), DataError> {
         "pretrained_cfg",
     ];
     for (key, value) in fields.map {
-        let known = READ.contains(&key.as_str()) || WITHOUT_EFFECT.contains(&key.as_str());
+        let efficient_net = kind == EFFICIENT_NET && ["include_top", "rescale_offset"].contains(&key.as_str());
+        let known = efficient_net || READ.contains(&key.as_str()) || WITHOUT_EFFECT.contains(&key.as_str());
         if !known && !matches!(value, Value::Null | Value::Bool(false)) {
             return Err(fields.refuse(key, value, "nothing, as it is not known what this does to pixels"));
         }
@@ -285,7 +294,7 @@ fn expect_understood(fields: &Fields<'_>) -> Result<(), DataError> {
     Ok(())
 }
 
-fn transformers_pixels(fields: &Fields<'_>) -> Result<Preprocess, DataError> {
+fn transformers_pixels(fields: &Fields<'_>, kind: &str) -> Result<Preprocess, DataError> {
     let mut preprocess = Preprocess::default();
     if fields.flag("do_rescale", true)? {
         let factor = fields.number("rescale_factor")?;
@@ -300,6 +309,20 @@ fn transformers_pixels(fields: &Fields<'_>) -> Result<Preprocess, DataError> {
         preprocess.mean = fields.required("image_mean", fields.channels("image_mean")?, expected)?;
         preprocess.std = fields.required("image_std", fields.channels("image_std")?, expected)?;
         preprocess.gray_to_rgb = preprocess.mean.len().max(preprocess.std.len()) == 3;
+    }
+    if kind == EFFICIENT_NET {
+        if fields.flag("do_rescale", true)? && fields.flag("rescale_offset", false)? {
+            // (pixel · scale − 1 − mean) / std
+            preprocess.mean.iter_mut().for_each(|mean| *mean += 1.0);
+        }
+        if fields.flag("include_top", true)? {
+            // ((pixel · scale − mean) / std − 0) / image_std, where std is that or, if `do_normalize` is false, 1.
+            let expected = "numbers, as `include_top` divides by them";
+            let again = fields.required("image_std", fields.channels("image_std")?, expected)?;
+            let first = |channel: usize| preprocess.std[if preprocess.std.len() == 1 { 0 } else { channel }];
+            preprocess.std = again.iter().enumerate().map(|(channel, std)| std * first(channel)).collect();
+            preprocess.gray_to_rgb |= preprocess.std.len() == 3;
+        }
     }
     Ok(preprocess)
 }
@@ -368,6 +391,39 @@ mod tests {
     }
 
     #[test]
+    fn what_a_file_leaves_out_is_what_its_processor_does() {
+        let of = |kind: &str| {
+            format!(
+                r#"{{"image_processor_type": "{kind}ImageProcessor", "size": 9, "resample": 3, "crop_size": 8,
+                "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}}"#
+            )
+        };
+        for (kind, expected) in [
+            (
+                "CLIP",
+                "shorter side to 9 (bicubic), 8x8 from the middle; pixels / 255, mean 0.5 0.5 0.5, std 0.5 0.5 0.5",
+            ),
+            (
+                "Bit",
+                "shorter side to 9 (bicubic), 8x8 from the middle; pixels / 255, mean 0.5 0.5 0.5, std 0.5 0.5 0.5",
+            ),
+            (
+                "DeiT",
+                "stretched to 9x9 (bicubic), 8x8 from the middle; pixels / 255, mean 0.5 0.5 0.5, std 0.5 0.5 0.5",
+            ),
+        ] {
+            assert_eq!(told(&of(kind)), expected);
+        }
+        let text = of("EfficientNet").replace(r#""crop_size": 8,"#, "");
+        let expected = "stretched to 9x9 (bicubic); pixels / 255, mean 0.5 0.5 0.5, std 0.25 0.25 0.25";
+        assert_eq!(told(&text), expected);
+        let error = refused(&of("MobileViT"));
+        assert!(error.ends_with("Siglip; that one swaps red and blue"), "{error}");
+        let error = refused(&of("CLIP").replace(r#""crop_size": 8,"#, ""));
+        assert!(error.starts_with("`crop_size` is null, expected a number"), "{error}");
+    }
+
+    #[test]
     fn a_convnext_crops_by_its_share_below_384_pixels() {
         let text = |size: u32, share: &str| {
             format!(
@@ -399,7 +455,7 @@ mod tests {
     fn values_are_those_of_transformers() {
         let golden: Golden =
             serde_json::from_str(include_str!("../../../fixtures/golden/image_processors.json")).unwrap();
-        assert_eq!(golden.cases.len(), 6);
+        assert_eq!(golden.cases.len(), 10);
         for case in golden.cases {
             let config = read("preprocessor_config.json", &case.config.to_string()).unwrap().unwrap();
             let image = config.geometry.apply(case.pixels, [3, case.size[0], case.size[1]]);

@@ -12,7 +12,7 @@ use crate::error::DataError;
 use crate::files::{Files, Source};
 use crate::geometry::Geometry;
 use crate::imagefolder::is_image;
-use crate::labels::Column;
+use crate::labels::{self, Column, Train};
 use crate::open::Split;
 use crate::split::{Part, choose};
 
@@ -42,8 +42,11 @@ pub(crate) fn open(path: &Path, split: Split, geometry: Geometry) -> Result<Data
         split,
         looked_for: format!("rows whose column `split` says {split}"),
     })?;
-    let train = (split == Split::Test).then(|| table.column.of_rows(&table.rows_of(Some(Part::Train))));
-    let train = train.filter(|_| table.parts.contains(&Some(Part::Train)));
+    let is_divided = split == Split::Test && table.parts.contains(&Some(Part::Train));
+    let train = is_divided.then(|| Train {
+        column: table.column.of_rows(&table.rows_of(Some(Part::Train))),
+        file: format!("the train split of {}", path.display()),
+    });
     let rows = table.rows_of(wanted);
     table.into_dataset(&rows, train, geometry)
 }
@@ -57,7 +60,11 @@ fn open_folder(dir: &Path, split: Split, geometry: Geometry) -> Result<Dataset, 
         return Err(DataError::NoSplit { path: dir.to_owned(), split, looked_for: names.join(", ") });
     };
     let train = dir.join("train.csv");
-    let train = if split == Split::Test && train.is_file() { Some(Table::read(&train)?.column) } else { None };
+    let train = if split == Split::Test && train.is_file() {
+        Some(Train { column: Table::read(&train)?.column, file: train.display().to_string() })
+    } else {
+        None
+    };
     let table = Table::read(&file)?;
     let rows: Vec<usize> = (0..table.paths.len()).collect();
     table.into_dataset(&rows, train, geometry)
@@ -109,7 +116,7 @@ impl Table {
         (0..self.paths.len()).filter(|&row| part.is_none() || self.parts[row] == part).collect()
     }
 
-    fn into_dataset(self, rows: &[usize], train: Option<Column>, geometry: Geometry) -> Result<Dataset, DataError> {
+    fn into_dataset(self, rows: &[usize], train: Option<Train>, geometry: Geometry) -> Result<Dataset, DataError> {
         let file = self.file.display().to_string();
         if rows.is_empty() {
             return Err(DataError::Empty { file });
@@ -223,7 +230,14 @@ impl Layout {
                     return Err(DataError::LabelAt { at: at(row), label: String::new(), expected });
                 }
                 let is_fraction = |text: &&str| text.parse::<i128>().is_err();
-                let numbers: Option<Vec<f32>> = texts.iter().map(|text| finite(text)).collect();
+                let numbers: Option<Vec<f32>> = texts.iter().map(|text| text.parse().ok()).collect();
+                // All of them could be names such as `nan`; beside a number they are none.
+                let numbers = numbers.filter(|values| values.iter().any(|value| value.is_finite()));
+                if let Some(values) = &numbers {
+                    for (row, &value) in values.iter().enumerate() {
+                        labels::finite(value, row, &at)?;
+                    }
+                }
                 Ok(match numbers {
                     Some(values) if texts.iter().any(is_fraction) => {
                         Column::Rows(TargetRows { kind: TargetKind::Regression, values, width: 1 }, Vec::new())
@@ -244,11 +258,10 @@ impl Layout {
                     }
                 }
                 let flags = header.is_some() && values.iter().all(|value| *value == 0.0 || *value == 1.0);
-                let (kind, names) = match flags {
-                    true => (TargetKind::MultiLabel, columns.iter().map(|&column| heading(column)).collect()),
-                    false => (TargetKind::Regression, Vec::new()),
-                };
-                Ok(Column::Rows(TargetRows { kind, values, width: columns.len() }, names))
+                let kind = if flags { TargetKind::MultiLabel } else { TargetKind::Regression };
+                let headings =
+                    header.map_or_else(Vec::new, |_| columns.iter().map(|&column| heading(column)).collect());
+                Ok(Column::Rows(TargetRows { kind, values, width: columns.len() }, headings))
             }
         }
     }
@@ -349,6 +362,24 @@ mod tests {
     }
 
     #[test]
+    fn columns_of_the_test_table_are_found_by_their_headings() {
+        let dir = place(2, "");
+        let open = |train: &str, test: &str| {
+            fs::write(dir.path().join("train.csv"), train).unwrap();
+            fs::write(dir.path().join("test.csv"), test).unwrap();
+            crate::open(&DataSpec::Csv(dir.path().to_owned()), Split::Test, &OpenOptions::default())
+        };
+        let train = "path,x,y\n0.png,0.5,2\n";
+        let test = open(train, "y,path,x\n1,1.png,0\n").unwrap();
+        assert_eq!((test.target_kind(), test.target(0)), (Some(TargetKind::Regression), Some(&[0.0, 1.0][..])));
+        let error = open(train, "path,x,z\n1.png,0,1\n").unwrap_err().to_string();
+        let [table, of] = ["test.csv", "train.csv"].map(|name| format!("`{}`", dir.path().join(name).display()));
+        assert_eq!(error, format!("{table}, line 2: label `x, z` is not in columns x, y, as {of} has"));
+        let test = open("path,age\n0.png,0.5\n", "path,age\n0.png,7\n").unwrap();
+        assert_eq!((test.target_kind(), test.target(0)), (Some(TargetKind::Regression), Some(&[7.0][..])));
+    }
+
+    #[test]
     fn several_labels_stand_between_bars_or_spaces_or_in_columns_of_their_own() {
         for table in [
             "path,labels\n0.png,sea sky\n1.png,\n2.png,sky\n",
@@ -405,6 +436,10 @@ mod tests {
             "`data.csv`, line 3: label `some` is not a split: train, val or test"
         );
         assert_eq!(refused("0.png,-1\n"), "`data.csv`, line 1: label `-1` is not a class number");
+        assert_eq!(
+            refused("0.png,1.5\n1.png,nan\n"),
+            "`data.csv`, line 2: label `NaN` is not a finite number (of 32 bits)"
+        );
         assert_eq!(refused("0.png,a\n1.png\n"), "cannot read `data.csv` as a table");
         for nothing in ["", "path,label\n"] {
             assert_eq!(refused(nothing), "`data.csv` holds no images");

@@ -99,7 +99,9 @@ impl Dataset {
         let planar = if channels == 1 {
             images
         } else {
-            images.chunks_exact(height * width * channels).flat_map(|image| planes(image, channels)).collect()
+            let mut planar = Vec::with_capacity(images.len());
+            images.chunks_exact(height * width * channels).for_each(|image| add_planes(&mut planar, image, channels));
+            planar
         };
         Dataset::new(file, Pixels::Bytes(planar), [channels, height, width], labels, class_names)
     }
@@ -361,8 +363,21 @@ fn apply<P: Pixel + Default + Send + Sync>(geometry: &Geometry, pixels: &[P], [h
 }
 
 /// The channels of an image in HWC order, one after the other.
-pub(crate) fn planes(image: &[u8], channels: usize) -> impl Iterator<Item = u8> + '_ {
-    (0..channels).flat_map(move |channel| image.iter().skip(channel).step_by(channels).copied())
+pub(crate) fn planes(image: &[u8], channels: usize) -> Vec<u8> {
+    let mut planar = Vec::with_capacity(image.len());
+    add_planes(&mut planar, image, channels);
+    planar
+}
+
+/// Writes the channels of an image in HWC order behind what is there.
+fn add_planes(planar: &mut Vec<u8>, image: &[u8], channels: usize) {
+    for channel in 0..channels {
+        match channels {
+            // With a length that the compiler knows, channels are taken apart many pixels at a time.
+            3 => planar.extend(image.as_chunks::<3>().0.iter().map(|pixel| pixel[channel])),
+            _ => planar.extend(image.chunks_exact(channels).map(|pixel| pixel[channel])),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -54,6 +54,18 @@ pub enum DataError {
         /// The files, folders or arrays that would be the split.
         looked_for: String,
     },
+    /// Of some files of a data set, names or folders say the split, and of this one neither does.
+    #[error(
+        "neither the name nor the folder of `{}` says its split, as that of `{}` does; rename it, move it away, or name the \
+         files in braces",
+        path.display(), part.display()
+    )]
+    Undivided {
+        /// The file.
+        path: PathBuf,
+        /// A file that belongs to a split.
+        part: PathBuf,
+    },
     /// A file is shorter or longer than its header or format says.
     #[error("`{file}` holds {found} bytes of data, expected {expected}")]
     Length {

@@ -193,7 +193,7 @@ impl Files {
         let bytes = self.source.read(index, u64::MAX)?;
         if let Source::Raw(raw) = &self.source {
             let channels = raw.shape[0];
-            let image = if raw.interleaved { planes(&bytes, channels).collect() } else { bytes };
+            let image = if raw.interleaved { planes(&bytes, channels) } else { bytes };
             return Ok((image, [raw.shape[1], raw.shape[2]]));
         }
         if bytes.starts_with(&[0xff, 0xd8]) && !jpeg_ends(&bytes) {
@@ -204,7 +204,7 @@ impl Files {
         self.check(index, &Header::of(&decoder, name)?)?;
         let image = DynamicImage::from_decoder(decoder).map_err(|source| DataError::Decode { path: name(), source })?;
         let size = [image.height() as usize, image.width() as usize];
-        Ok((if self.gray { image.into_luma8().into_raw() } else { planes(&image.into_rgb8(), 3).collect() }, size))
+        Ok((if self.gray { image.into_luma8().into_raw() } else { planes(&image.into_rgb8(), 3) }, size))
     }
 
     fn check(&self, index: usize, header: &Header) -> Result<(), DataError> {

@@ -7,11 +7,11 @@ use std::sync::Mutex;
 
 use npyz::npz::NpzArchive;
 
-use crate::dataset::{Annotation, Dataset, Pixels, TargetKind, TargetRows, class_numbers};
+use crate::dataset::{Dataset, Pixels, TargetKind, TargetRows, class_numbers};
 use crate::error::DataError;
 use crate::files::{Files, Raw, Source};
 use crate::geometry::Geometry;
-use crate::labels::MAX_CLASSES;
+use crate::labels::{self, Column, MAX_CLASSES, Train};
 use crate::open::Split;
 
 /// Names of the arrays with images and labels, for the train and the test split.
@@ -58,16 +58,22 @@ pub(crate) fn open(path: &Path, split: Split, geometry: Geometry, limit: u64) ->
     };
     let array = Array::read(&mut archive, path, labels_name)?;
     let labels_file = array.file.clone();
-    if let Some(annotation) = array.rows()? {
-        return Dataset::annotated(labels_file, pixels, shape, annotation);
-    }
-    let of_train = match train.filter(|[_, labels]| has(labels)) {
-        Some([_, labels]) => {
-            let labels = Array::read(&mut archive, path, labels)?.into_labels(MAX_CLASSES)?;
-            Some(class_count(&labels))
-        }
+    let train = match train.filter(|[_, labels]| has(labels)) {
+        Some([_, labels]) => Some(Array::read(&mut archive, path, labels)?),
         None => None,
     };
+    let of_train = train.as_ref().map(Array::rows).transpose()?.flatten();
+    let rows = array.rows()?;
+    if rows.is_some() || of_train.is_some() {
+        let train = match train {
+            Some(array) => Some(Train { file: array.file.clone(), column: array.column(of_train)? }),
+            None => None,
+        };
+        let annotation =
+            array.column(rows)?.annotate(train, None, |image| format!("`{labels_file}`, image {image}"))?;
+        return Dataset::annotated(labels_file, pixels, shape, annotation);
+    }
+    let of_train = train.map(|array| array.into_labels(MAX_CLASSES)).transpose()?.map(|labels| class_count(&labels));
     let labels = array.into_labels(of_train.unwrap_or(MAX_CLASSES))?;
     let classes = of_train.unwrap_or_else(|| class_count(&labels));
     Dataset::new(labels_file, pixels, shape, labels, class_numbers(classes))
@@ -229,7 +235,7 @@ impl Array {
     }
 
     /// Rows of numbers, where that is what labels are: floats along two axes, or 0 and 1 along two with more than one column.
-    fn rows(&self) -> Result<Option<Annotation>, DataError> {
+    fn rows(&self) -> Result<Option<TargetRows>, DataError> {
         let ([count, width], true) = (self.shape.as_slice(), self.dtype.is_number()) else { return Ok(None) };
         let (count, width, is_float) = (*count, *width, self.dtype.kind == 'f');
         if width == 0 || (width == 1 && !is_float) {
@@ -243,20 +249,23 @@ impl Array {
         let [rows, columns] = [self.strides[0], self.strides[1]];
         let places = (0..count).flat_map(|row| (0..width).map(move |column| row * rows + column * columns));
         let values: Vec<f32> = places.map(element).collect();
-        if let Some(place) = values.iter().position(|value| !value.is_finite()) {
-            let at = format!("`{}`, image {}", self.file, place / width);
-            let (label, expected) = (values[place].to_string(), "a finite number".to_owned());
-            return Err(DataError::LabelAt { at, label, expected });
+        for (place, &value) in values.iter().enumerate() {
+            labels::finite(value, place / width, |image| format!("`{}`, image {image}", self.file))?;
         }
         let flags = width > 1 && values.iter().all(|value| *value == 0.0 || *value == 1.0);
         if !flags && !is_float {
             return Ok(None);
         }
-        let (kind, names) = match flags {
-            true => (TargetKind::MultiLabel, class_numbers(width)),
-            false => (TargetKind::Regression, Vec::new()),
-        };
-        Ok(Some(Annotation::Targets { rows: TargetRows { kind, values, width }, names }))
+        let kind = if flags { TargetKind::MultiLabel } else { TargetKind::Regression };
+        Ok(Some(TargetRows { kind, values, width }))
+    }
+
+    /// Labels beside those of another split, of which one has `rows` of numbers: these, or class numbers.
+    fn column(self, rows: Option<TargetRows>) -> Result<Column, DataError> {
+        Ok(match rows {
+            Some(rows) => Column::Rows(rows, Vec::new()),
+            None => Column::Number(self.into_labels(usize::MAX)?.into_iter().map(|label| label as i128).collect()),
+        })
     }
 
     fn into_labels(self, classes: usize) -> Result<Vec<usize>, DataError> {
@@ -556,11 +565,27 @@ mod tests {
         let batch = data.subset(&[1]).unwrap().batches(&BatchOptions::default()).unwrap().next().unwrap().unwrap();
         assert_eq!(batch.targets, Some(crate::Targets { values: vec![-2.0], width: 1 }));
         let error = npz().array::<f32>("y", &[2, 2], &[0.0, 1.0, f32::NAN, 0.0]).refuse(Split::Train);
-        assert_eq!(error, "`a.npz: y`, image 1: label `NaN` is not a finite number");
+        assert_eq!(error, "`a.npz: y`, image 1: label `NaN` is not a finite number (of 32 bits)");
         assert_eq!(
             npz().array::<f32>("y", &[3, 2], &[0.5; 6]).refuse(Split::Train),
             "`a.npz: y`: 2 images, but 3 labels"
         );
+    }
+
+    #[test]
+    fn the_train_array_says_of_which_kind_labels_are() {
+        let npz = || Npz::new().array::<u8>("x_train", &[1, 1, 1], &[0]).array::<u8>("x_test", &[2, 1, 1], &[0, 0]);
+        let ages = || npz().array::<f32>("y_train", &[1, 1], &[0.5]);
+        let test = ages().array::<u8>("y_test", &[2], &[7, 8]).open(Split::Test).unwrap();
+        assert_eq!((test.target_kind(), test.target(1)), (Some(TargetKind::Regression), Some(&[8.0][..])));
+        let pairs = npz().array::<f32>("y_train", &[1, 2], &[0.5, 0.5]);
+        let test = pairs.array::<f32>("y_test", &[2, 2], &[0.0, 1.0, 1.0, 1.0]).open(Split::Test).unwrap();
+        assert_eq!((test.target_kind(), test.classes().len()), (Some(TargetKind::Regression), 0));
+        let classes = npz().array::<u8>("y_train", &[1], &[1]).array::<f32>("y_test", &[2, 1], &[0.5, 1.0]);
+        let expected = "`a.npz: y_test`, image 0: label `0.5` is not one class, as `a.npz: y_train` has";
+        assert_eq!(classes.refuse(Split::Test), expected);
+        let narrow = ages().array::<f32>("y_test", &[2, 2], &[0.5; 4]).refuse(Split::Test);
+        assert_eq!(narrow, "`a.npz: y_test`, image 0: label `[0.5, 0.5]` is not a number, as `a.npz: y_train` has");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::dataset::{Dataset, Pixels, TargetKind, TargetRows};
 use crate::error::DataError;
 use crate::files::{Container, Files, Part, Source};
 use crate::geometry::Geometry;
-use crate::labels::Column;
+use crate::labels::{self, Column, Train};
 use crate::open::Split;
 use crate::split::Shards;
 
@@ -60,7 +60,10 @@ pub(crate) fn open(path: &Path, split: Split, geometry: Geometry) -> Result<Data
     }
     copies.file.flush().map_err(spool)?;
     let train = match split {
-        Split::Test if names.is_none() => train_labels(&shards)?,
+        Split::Test if names.is_none() => {
+            let file = format!("the train split of {}", path.display());
+            train_labels(&shards)?.map(|column| Train { column, file })
+        }
         _ => None,
     };
     let file = path.display().to_string();
@@ -277,11 +280,7 @@ impl Table {
             }),
             _ => Err(self.refuse_label(label, "a label of integers, floats or text")),
         })?;
-        records.into_column(single).map_err(|row| DataError::LabelAt {
-            at: format!("`{}`, row {row}", self.path.display()),
-            label: "null".to_owned(),
-            expected: if single { "a label" } else { "as many numbers as the first row has" }.to_owned(),
-        })
+        records.into_column(single, |row| format!("`{}`, row {row}", self.path.display()))
     }
 
     fn refuse_label(&self, label: usize, expected: &str) -> DataError {
@@ -316,21 +315,29 @@ struct Records {
 
 impl Records {
     /// The first row that has no value, or another number of values, is the error.
-    fn into_column(self, single: bool) -> Result<Column, usize> {
-        fn one<T>(lists: Vec<Vec<T>>) -> Result<Vec<T>, usize> {
-            lists.into_iter().enumerate().map(|(row, mut list)| list.pop().ok_or(row)).collect()
-        }
+    fn into_column(self, single: bool, at: impl Fn(usize) -> String) -> Result<Column, DataError> {
+        let missing = |row: usize, expected: &str| DataError::LabelAt {
+            at: at(row),
+            label: "null".to_owned(),
+            expected: expected.to_owned(),
+        };
         if !self.floats.is_empty() {
             let width = self.floats[0].len().max(1);
             if let Some(row) = self.floats.iter().position(|list| list.len() != width) {
-                return Err(row);
+                return Err(missing(row, if single { "a label" } else { "as many numbers as the first row has" }));
             }
             let values = self.floats.concat();
+            for (place, &value) in values.iter().enumerate() {
+                labels::finite(value, place / width, &at)?;
+            }
             return Ok(Column::Rows(TargetRows { kind: TargetKind::Regression, values, width }, Vec::new()));
         }
+        fn one<T>(lists: Vec<Vec<T>>, missing: impl Fn(usize) -> DataError) -> Result<Vec<T>, DataError> {
+            lists.into_iter().enumerate().map(|(row, mut list)| list.pop().ok_or_else(|| missing(row))).collect()
+        }
         Ok(match (single, self.texts.is_empty()) {
-            (true, true) => Column::Number(one(self.integers)?),
-            (true, false) => Column::Name(one(self.texts)?),
+            (true, true) => Column::Number(one(self.integers, |row| missing(row, "a label"))?),
+            (true, false) => Column::Name(one(self.texts, |row| missing(row, "a label"))?),
             (false, true) => Column::Numbers(self.integers),
             (false, false) => Column::Names(self.texts),
         })
@@ -504,6 +511,13 @@ mod tests {
             refused("message m { required binary caption (UTF8); }", vec![text]),
             "`a.parquet`: columns `caption`, expected one of encoded images: `image` with `bytes`, or bytes"
         );
+        for (value, named) in [(f64::NAN, "NaN"), (-1e39, "-inf")] {
+            let error = refused(
+                "message m { required binary img; required double target; }",
+                vec![Leaf::Bytes(vec![png(1), png(2)], Vec::new()), Leaf::Double(vec![0.5, value])],
+            );
+            assert_eq!(error, format!("`a.parquet`, row 1: label `{named}` is not a finite number (of 32 bits)"));
+        }
         let broken = Leaf::Bytes(vec![png(1), "GIF89a".into()], vec![2, 2]);
         let error = refused(schema, vec![broken, Leaf::Int32(vec![0, 0])]);
         assert_eq!(error, "cannot decode `a.parquet: row 1`");

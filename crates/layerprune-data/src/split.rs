@@ -23,11 +23,13 @@ impl Part {
         }
     }
 
-    /// By the first word of a file's name that says it, else by the folder that it lies in.
-    fn of_path(path: &Path) -> Option<Part> {
+    /// By the first word of a file's name that says it, else by the folder that it lies in, if that lies below what the
+    /// user named: `/home/dev/shards.tar` is no part.
+    fn of_path(path: &Path, above: &Path) -> Option<Part> {
         let words = |name: &str| name.split(|c: char| !c.is_alphabetic()).find_map(Part::of_word);
         let name = path.file_stem()?.to_str().and_then(words);
-        name.or_else(|| Part::of_word(path.parent()?.file_name()?.to_str()?))
+        let below = path.strip_prefix(above).unwrap_or(path);
+        name.or_else(|| Part::of_word(below.parent()?.file_name()?.to_str()?))
     }
 }
 
@@ -53,6 +55,8 @@ pub(crate) fn choose(parts: impl Iterator<Item = Part>, split: Split) -> Option<
 pub(crate) struct Shards {
     /// As the user gave them.
     path: PathBuf,
+    /// The folder whose name and those above it say nothing of parts.
+    above: PathBuf,
     files: Vec<PathBuf>,
 }
 
@@ -78,11 +82,18 @@ impl Shards {
         if files.is_empty() {
             return Err(DataError::Empty { file: path.display().to_string() });
         }
-        Ok(Shards { path: path.to_owned(), files })
+        let above = if path.is_dir() { path } else { unbraced(path) };
+        Ok(Shards { path: path.to_owned(), above: above.to_owned(), files })
     }
 
     pub(crate) fn of(&self, split: Split) -> Result<Vec<PathBuf>, DataError> {
-        let parts: Vec<Option<Part>> = self.files.iter().map(|file| Part::of_path(file)).collect();
+        let parts: Vec<Option<Part>> = self.files.iter().map(|file| Part::of_path(file, &self.above)).collect();
+        if let (Some(stray), Some(part)) =
+            (parts.iter().position(Option::is_none), parts.iter().position(Option::is_some))
+        {
+            let [stray, part] = [stray, part].map(|place| self.files[place].clone());
+            return Err(DataError::Undivided { path: stray, part });
+        }
         let wanted = choose(parts.iter().flatten().copied(), split).ok_or_else(|| DataError::NoSplit {
             path: self.path.clone(),
             split,
@@ -94,6 +105,12 @@ impl Shards {
         let files = self.files.iter().zip(parts).filter(|(_, part)| wanted.is_none() || *part == wanted);
         Ok(files.map(|(file, _)| file.clone()).collect())
     }
+}
+
+/// The folder of a file, or the one above the first braces.
+fn unbraced(path: &Path) -> &Path {
+    let braced = path.ancestors().filter(|path| path.to_string_lossy().contains('{')).last();
+    braced.unwrap_or(path).parent().unwrap_or(Path::new(""))
 }
 
 fn collect(dir: &Path, depth: usize, extensions: &[&str], files: &mut Vec<PathBuf>) -> Result<(), DataError> {
@@ -150,12 +167,35 @@ mod tests {
 
     #[test]
     fn names_of_files_and_folders_say_the_split() {
-        let part = |path: &str| Part::of_path(Path::new(path));
+        let part = |path: &str| Part::of_path(Path::new(path), Path::new(""));
         assert_eq!(part("d/train-00000-of-00002-ab12.parquet"), Some(Part::Train));
         assert_eq!(part("d/imagenet_validation_0001.tar"), Some(Part::Validation));
         assert_eq!(part("d/test/00000.tar"), Some(Part::Test));
         assert_eq!(part("train/val-0.tar"), Some(Part::Validation));
         assert_eq!(part("d/trains-0.tar"), None);
+    }
+
+    #[test]
+    fn folders_above_what_is_named_say_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("dev");
+        std::fs::create_dir_all(home.join("test")).unwrap();
+        let touch = |name: &str| std::fs::write(home.join(name), "").unwrap();
+        ["a0.tar", "a1.tar", "test/0.tar"].map(touch);
+        let of = |path: &str, split| Shards::find(&home.join(path), &["tar"]).unwrap().of(split);
+        assert_eq!(of("a0.tar", Split::Train).unwrap(), [home.join("a0.tar")]);
+        assert!(of("a0.tar", Split::Test).is_err());
+        assert_eq!(of("a{0..1}.tar", Split::Train).unwrap().len(), 2);
+        assert_eq!(of("{test,test}/0.tar", Split::Test).unwrap().len(), 2);
+        assert_eq!(of("test", Split::Train).unwrap(), [home.join("test/0.tar")]);
+        let error = of("", Split::Test).unwrap_err().to_string();
+        let [stray, part] = ["a0.tar", "test/0.tar"].map(|name| home.join(name).display().to_string());
+        assert_eq!(
+            error,
+            format!(
+                "neither the name nor the folder of `{stray}` says its split, as that of `{part}` does; rename it, move it away, or name the files in braces"
+            )
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::dataset::{Dataset, Pixels};
 use crate::error::DataError;
 use crate::files::{Container, Files, Part, Source};
 use crate::geometry::Geometry;
-use crate::labels::Column;
+use crate::labels::{Column, Train};
 use crate::open::Split;
 use crate::split::{Shards, expand};
 
@@ -39,7 +39,10 @@ pub(crate) fn open(path: &Path, split: Split, geometry: Geometry) -> Result<Data
     let index = Index::read(&shards.of(split)?)?;
     let train = match split {
         Split::Train => None,
-        Split::Test => shards.of(Split::Train).ok().map(|shards| Index::read(&shards)?.column()).transpose()?,
+        Split::Test => {
+            let column = shards.of(Split::Train).ok().map(|shards| Index::read(&shards)?.column()).transpose()?;
+            column.map(|column| Train { column, file: format!("the train split of {}", path.display()) })
+        }
     };
     let column = index.column()?;
     let annotation = column.annotate(train, None, |sample| index.name(sample))?;
