@@ -39,6 +39,8 @@ pub(crate) struct Data {
     doubt: Option<String>,
     spec: DataSpec,
     options: OpenOptions,
+    /// How many numbers the model gives for an image, where that is known.
+    scored: Option<usize>,
     seed: u64,
 }
 
@@ -116,7 +118,8 @@ fn open_as(
         let name = images.normalize.as_deref().map(|text| format!("`--normalize {text}`"));
         Usage(format!("{} does not fit the images", name.unwrap_or_else(|| "the normalisation".to_owned())))
     })?;
-    Ok(Data { source: spec.to_string(), train, held_out, preprocess, doubt, spec, options, seed: global.seed() })
+    let (source, scored, seed) = (spec.to_string(), scored(model), global.seed());
+    Ok(Data { source, train, held_out, preprocess, doubt, spec, options, scored, seed })
 }
 
 /// The preprocessing that flags and files give.
@@ -234,6 +237,7 @@ impl Data {
             shuffle: true,
             seed: self.seed,
             drop_last: true,
+            scores: self.scored,
             ..BatchOptions::default()
         }
     }
@@ -321,13 +325,17 @@ fn expect_fit(model: &Model, spec: &DataSpec, [channels, height, width]: [usize;
     Err(Misfit { taken: taken.join("x"), data: spec.to_string(), found }.into())
 }
 
+/// How many numbers a model gives for an image, where its shapes say so.
+fn scored(model: &Model) -> Option<usize> {
+    let shapes = layerprune::shapes::infer(&model.graph, &Default::default()).ok()?;
+    let output = model.graph.outputs().first()?;
+    let dims = shapes.fact(output.value).shape.as_ref()?;
+    dims.iter().skip(1).try_fold(1_usize, |product, dim| product.checked_mul(dim.known()?))
+}
+
 /// Refuses folders that are not the model's classes: labels count folders in sorted order, so they would be shifted.
 fn expect_classes(model: &Model, spec: &DataSpec, train: &Dataset, global: &Global) -> Result<()> {
-    let scored = layerprune::shapes::infer(&model.graph, &Default::default()).ok().and_then(|shapes| {
-        let output = model.graph.outputs().first()?;
-        let dims = shapes.fact(output.value).shape.as_ref()?;
-        dims.iter().skip(1).try_fold(1_usize, |product, dim| product.checked_mul(dim.known()?))
-    });
+    let scored = scored(model);
     if let (Some(scored), Some(width)) = (scored, train.target_width())
         && scored != width
     {

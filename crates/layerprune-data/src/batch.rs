@@ -42,6 +42,9 @@ pub struct BatchOptions {
     pub drop_last: bool,
     /// Begins with this batch, counted from 0; those before it are not made.
     pub first_batch: usize,
+    /// How many classes a model scores, where that may be more than the data set has: mixup and cutmix give the shares of so
+    /// many, 0 for those without images.
+    pub scores: Option<usize>,
 }
 
 impl Default for BatchOptions {
@@ -55,6 +58,7 @@ impl Default for BatchOptions {
             epoch: 0,
             drop_last: false,
             first_batch: 0,
+            scores: None,
         }
     }
 }
@@ -217,7 +221,11 @@ impl BatchMaker {
         let shape = [indices.len(), channels, height, width];
         let mut batch = Batch { targets: self.data.targets(indices), ..Batch::new(images, shape, labels) };
         let mut random = generator(self.options.seed, Purpose::Mix, self.options.epoch, number as u64);
-        self.mix.apply(&mut batch, self.data.classes().len(), &mut random);
+        let classes = match self.data.classes().len() {
+            0 => 0,
+            classes => self.options.scores.map_or(classes, |scores| scores.max(classes)),
+        };
+        self.mix.apply(&mut batch, classes, &mut random);
         Ok(batch)
     }
 
@@ -587,6 +595,19 @@ mod tests {
         let part = &with([0.25; 2], [1.0; 2])[..36];
         let range = part[5] - part[0];
         assert!((50.0..65.0).contains(&range), "{range}");
+    }
+
+    #[test]
+    fn mixed_targets_have_a_share_for_every_score() {
+        let data = points(4);
+        let classes = data.classes().len();
+        let augment = Augment { mixup: Some(1.0), ..Augment::default() };
+        for (scores, width) in [(None, classes), (Some(classes + 3), classes + 3), (Some(1), classes)] {
+            let options = BatchOptions { augment, scores, ..BatchOptions::default() };
+            let targets = data.batches(&options).unwrap().next().unwrap().unwrap().targets.unwrap();
+            assert_eq!((targets.width, targets.values.len()), (width, 4 * width));
+            assert!(targets.values.chunks_exact(width).all(|row| row[classes..].iter().all(|share| *share == 0.0)));
+        }
     }
 
     #[test]

@@ -80,7 +80,9 @@ pub(crate) fn open(path: &Path, split: Split, geometry: Geometry) -> Result<Data
     Dataset::annotated(file, Pixels::Files(files), shape, annotation)
 }
 
-/// Makes an error of a panic: the parquet crate panics at some damaged pages. Nothing that was read by then is used.
+/// Makes an error of a panic: the parquet crate panics at some damaged pages. Nothing that was read by then is used. The panic
+/// hook still prints its line before the error: it belongs to the process, and a library that swaps it for a moment would
+/// silence the panics of other threads too.
 fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, DataError>) -> Result<T, DataError> {
     panic::catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
         let source = ParquetError::General("the file is damaged".to_owned());

@@ -89,7 +89,7 @@ fn a_file_beside_the_model_says_how_images_are_prepared() {
     assert_snapshot!(done.stderr, @"preprocessing: taken from `preprocessor_config.json`: stretched to 8x8 (bicubic); pixels / 255, mean 0.5, std 0.25");
     let done = place.ok("eval net.onnx --data idx:data --normalize none");
     assert_eq!(done.stdout, place.ok("eval net.onnx --data idx:data --normalize none --preprocess none").stdout);
-    assert_snapshot!(done.stderr, @"preprocessing: taken from `preprocessor_config.json`: stretched to 8x8 (bicubic); not its normalisation, as `--normalize` is given");
+    assert_snapshot!(done.stderr, @"preprocessing: taken from `preprocessor_config.json` (before it goes: --normalize): stretched to 8x8 (bicubic); pixels / 255, mean 0, std 1");
     place.write("other.json", CONFIG.replace("0.25", "0.5"));
     let done = place.ok("eval net.onnx --data idx:data --preprocess other.json");
     assert!(
@@ -97,6 +97,15 @@ fn a_file_beside_the_model_says_how_images_are_prepared() {
         "{done}"
     );
     assert!(!place.ok("eval net.onnx --data idx:data --preprocess none").stderr.contains("preprocessing"));
+    // Each flag goes before its own part of the file alone.
+    place.write("other.json", CONFIG.replace("\"height\": 8, \"width\": 8", "\"height\": 12, \"width\": 12"));
+    let done = place.ok("eval net.onnx --data idx:data --preprocess other.json --crop 8");
+    assert!(
+        done.stderr.contains("stretched to 12x12 (bicubic), 8x8 from the middle; pixels / 255, mean 0.5"),
+        "{done}"
+    );
+    let done = place.ok("eval net.onnx --data idx:data --preprocess other.json --resize 8 --interpolation box");
+    assert!(done.stderr.contains("stretched to 8x8 (box); pixels / 255, mean 0.5"), "{done}");
 }
 
 #[test]
