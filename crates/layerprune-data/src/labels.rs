@@ -236,7 +236,7 @@ impl Column {
             Column::Name(_) => self.named(),
             Column::Numbers(_) => lists(self),
             Column::Names(_) => lists(self.named()),
-            Column::Rows(rows, _) => self.as_rows(rows, &refuse)?,
+            Column::Rows(rows, _) => self.into_rows(rows, &refuse)?,
         };
         match (&train.column, column) {
             (Column::Rows(rows, headings), Column::Rows(found, found_headings)) => {
@@ -276,7 +276,7 @@ impl Column {
     }
 
     /// Whole numbers and lists of them as rows of numbers, where those of the train split are.
-    fn as_rows(
+    fn into_rows(
         self,
         rows: &TargetRows,
         refuse: &impl Fn(usize, String, &str) -> DataError,
