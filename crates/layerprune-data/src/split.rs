@@ -181,7 +181,7 @@ mod tests {
         let home = dir.path().join("dev");
         std::fs::create_dir_all(home.join("test")).unwrap();
         let touch = |name: &str| std::fs::write(home.join(name), "").unwrap();
-        ["a0.tar", "a1.tar", "test/0.tar"].map(touch);
+        ["a0.tar", "a1.tar", "test/0.tar"].into_iter().for_each(touch);
         let of = |path: &str, split| Shards::find(&home.join(path), &["tar"]).unwrap().of(split);
         assert_eq!(of("a0.tar", Split::Train).unwrap(), [home.join("a0.tar")]);
         assert!(of("a0.tar", Split::Test).is_err());
