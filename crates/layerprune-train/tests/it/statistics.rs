@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::golden::{Fixed, GoldenBatch, golden, settings};
 use crate::gradients::{GoldenNode, GoldenTensor, graph};
-use crate::models::{Noise, around, floats, int, node, small, weight};
+use crate::models::{Noise, around, floats, int, ints, node, small, weight};
 
 const DATA: Noise = Noise { batches: 2, images: 4, classes: 3 };
 
