@@ -129,6 +129,7 @@ impl Batches for Cifar {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "how close it came is worth knowing")]
 fn assert_same_curve(model: &Model, pixels: Vec<u8>, name: &str) {
     let golden: Golden = serde_json::from_slice(&fs::read(golden(name)).unwrap()).unwrap();
     assert_eq!(fnv(&pixels), golden.pixels_fnv, "the images, or what they are decoded to, are others than in {name}");
