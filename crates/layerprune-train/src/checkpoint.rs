@@ -94,6 +94,18 @@ pub enum CheckpointError {
         /// This run's.
         expected: usize,
     },
+    /// Further than its run is long.
+    #[error("it says that {epoch} epochs and {step} steps of the next were done, of {epochs} epochs of {steps} steps")]
+    OtherProgress {
+        /// Its epochs that were done.
+        epoch: usize,
+        /// Its steps behind these.
+        step: usize,
+        /// The run's epochs.
+        epochs: usize,
+        /// Steps of each.
+        steps: usize,
+    },
     /// Made with another teacher.
     #[error("the model learnt from another teacher there")]
     OtherTeacher,
@@ -225,6 +237,7 @@ impl Checkpoint {
         if found != expected {
             return Err(CheckpointError::OtherData { found, expected });
         }
+        possible(&self.header.progress, trainer.settings.epochs, trainer.steps_per_epoch())?;
         if self.header.teacher.as_ref() != trainer.teacher.as_ref().map(|teacher| &teacher.digest) {
             return Err(CheckpointError::OtherTeacher);
         }
@@ -300,6 +313,17 @@ impl Checkpoint {
         }
         let data = content[header_end..].as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
         Ok(Self { header, data })
+    }
+}
+
+/// Refuses progress that a run of so many epochs of so many steps cannot make.
+fn possible(progress: &Progress, epochs: usize, steps: usize) -> Result<(), CheckpointError> {
+    let Progress { epoch, step, .. } = *progress;
+    let within = (epoch < epochs && step <= steps) || (epoch == epochs && step == 0);
+    let most = epoch as u128 * steps as u128 + step as u128;
+    match within && u128::from(progress.steps) <= most {
+        true => Ok(()),
+        false => Err(CheckpointError::OtherProgress { epoch, step, epochs, steps }),
     }
 }
 

@@ -38,6 +38,7 @@ impl Device {
     }
 
     /// The devices of this kind that this computer has, each with its name where it tells one; looks for them.
+    #[doc(hidden)]
     #[must_use]
     pub fn found(self) -> Vec<String> {
         self.all().iter().map(name).collect()

@@ -142,10 +142,12 @@ pub enum TrainError {
     },
     /// Training diverged.
     #[error(
-        "the loss is not finite at epoch {epoch}, step {step} (learning rate {learning_rate}): \
+        "{what} is not finite at epoch {epoch}, step {step} (learning rate {learning_rate}): \
          a smaller learning rate, a warm-up or checking the input's normalisation helps"
     )]
     NonFinite {
+        /// Of what: "the loss", "a gradient" or "a weight".
+        what: &'static str,
         /// The epoch, from 0.
         epoch: usize,
         /// The step in the epoch, from 0.
@@ -182,6 +184,12 @@ pub enum TrainError {
         /// Why.
         source: Box<TrainError>,
     },
+    /// A teacher that says nothing.
+    #[error("{what} of the teacher is not finite on these images: are they normalised as the teacher wants them?")]
+    TeacherNotFinite {
+        /// What: "an output", or the value of a block.
+        what: String,
+    },
     /// Outputs that cannot be compared.
     #[error(
         "the teacher gives {teacher} numbers for each image, the model {model}: it must be a teacher of the same task"
@@ -206,7 +214,8 @@ pub enum TrainError {
     },
     /// No block output is in both models.
     #[error(
-        "model and teacher have no end of a block in common, by name and shape:          set `distill.block-weight` to 0, or give the model that this one was cut from"
+        "model and teacher have no end of a block in common, by name and shape: \
+         set `distill.block-weight` to 0, or give the model that this one was cut from"
     )]
     NoBlockPairs,
     /// Input shapes do not fit a model.
@@ -241,6 +250,14 @@ pub enum TrainError {
     RegularizedTwice {
         /// The tensor.
         tensor: String,
+    },
+    /// Masks that begin as neither on nor off.
+    #[error("`{tensor}` holds {found}, and a mask is 0 or 1: put scales of 1 in, or leave it out of `sparsity.on`")]
+    NotAMask {
+        /// The tensor.
+        tensor: String,
+        /// The first number that is neither.
+        found: f32,
     },
     /// Nothing to recalibrate.
     #[error("the model has no batch norm to recalibrate (was it exported with batch norms folded into convolutions?)")]

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use layerprune::graph::{Node, ValueId, tensor};
+use layerprune::graph::{Graph, Node, Uses, ValueId, tensor};
 use layerprune::onnx::Model;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -10,6 +10,7 @@ use crate::loss::Loss;
 use crate::prepare::prepared;
 use crate::program::Program;
 use crate::session::Marks;
+use crate::weights::Role;
 
 /// How a weight begins.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,7 +26,8 @@ enum Start {
 ///
 /// Convolutions are normal with variance `2 / (filters · kernel area)` (He et al., "Delving Deep into Rectifiers", ICCV
 /// 2015, eq. 14, `fan_out`) and bias 0; batch norms have scale 1, shift 0, mean 0, variance 1; linear layers are uniform
-/// within `±1/√inputs`, bias included. Weights are drawn in the order of their names, so neither the order of the file
+/// within `±1/√inputs`, bias included, also where that is an `Add` behind them; inserted scales are 1. All that is trained is
+/// drawn anew. Weights are drawn in the order of their names, so neither the order of the file
 /// nor unrelated nodes change them.
 ///
 /// # Errors
@@ -33,15 +35,15 @@ enum Start {
 pub fn initialize(model: &Model, seed: u64) -> Result<Model, TrainError> {
     model.graph.validate()?;
     let mut graph = prepared(&model.graph);
-    Program::new(&graph, Loss::default().last_operators(), &Marks::default())?;
+    let (program, weights) = Program::new(&graph, Loss::default().last_operators(), &Marks::default())?;
+    let uses = graph.uses();
     let mut starts: BTreeMap<String, (ValueId, Start)> = BTreeMap::new();
     for (_, node) in graph.nodes() {
-        let dims = |position: usize| -> Vec<usize> {
-            let stored = node.input(position).and_then(|value| graph.initializer(value));
-            stored.and_then(|stored| tensor::shape(stored).ok()).unwrap_or_default()
-        };
-        for (position, start) in start_of(node, dims) {
-            if let Some(value) = node.input(position).filter(|&value| graph.initializer(value).is_some()) {
+        for (position, value) in node.inputs().iter().enumerate().filter_map(|(at, value)| Some((at, (*value)?))) {
+            let role = program.places[value.index()].map(|place| weights.0[place].role);
+            if matches!(role, Some(Role::Trained | Role::Statistic))
+                && let Some(start) = start_of(&graph, &uses, node, position)
+            {
                 starts.insert(graph.value_name(value).to_owned(), (value, start));
             }
         }
@@ -61,23 +63,43 @@ pub fn initialize(model: &Model, seed: u64) -> Result<Model, TrainError> {
     Ok(model.with_graph(graph))
 }
 
-fn start_of(node: &Node, dims: impl Fn(usize) -> Vec<usize>) -> Vec<(usize, Start)> {
-    let flag = |name| node.attribute(name).is_some_and(|attribute| attribute.i() != 0);
-    match node.op_type() {
-        "Conv" => {
-            let dims = dims(1);
+/// How what is stored at an input of `node` begins.
+fn start_of(graph: &Graph, uses: &Uses, node: &Node, position: usize) -> Option<Start> {
+    match (node.op_type(), position) {
+        ("Conv", 1) => {
+            let dims = stored_dims(graph, node, 1)?;
             let fan_out = dims.first().unwrap_or(&1) * dims.iter().skip(2).product::<usize>();
-            vec![(1, Start::Normal((2.0 / fan_out.max(1) as f64).sqrt())), (2, Start::Same(0.0))]
+            Some(Start::Normal((2.0 / fan_out.max(1) as f64).sqrt()))
         }
-        "BatchNormalization" => [1.0, 0.0, 0.0, 1.0].iter().zip(1..).map(|(&x, at)| (at, Start::Same(x))).collect(),
-        "Gemm" | "MatMul" => {
-            let dims = dims(1);
-            let fan_in = dims.get(usize::from(flag("transB"))).copied().unwrap_or(1);
-            let bound = Start::Uniform(1.0 / (fan_in.max(1) as f64).sqrt());
-            vec![(1, bound), (2, bound)]
-        }
-        _ => Vec::new(),
+        ("BatchNormalization", 1 | 4) => Some(Start::Same(1.0)),
+        ("BatchNormalization", 2 | 3) => Some(Start::Same(0.0)),
+        ("Gemm" | "MatMul", 0 | 1) => linear(graph, node),
+        ("Conv" | "Gemm", 2) => bias_of(graph, node),
+        // A bias behind a weighted node, and a scale that was put in: nothing else of these operators is trained.
+        ("Add", _) => bias_of(graph, graph.node(uses.producer(node.input(1 - position.min(1))?)?)),
+        ("Mul", _) => Some(Start::Same(1.0)),
+        _ => None,
     }
+}
+
+fn bias_of(graph: &Graph, weighted: &Node) -> Option<Start> {
+    if weighted.op_type() == "Conv" { Some(Start::Same(0.0)) } else { linear(graph, weighted) }
+}
+
+/// What weight and bias of a linear layer begin with, at whichever of its inputs the weight is stored.
+fn linear(graph: &Graph, node: &Node) -> Option<Start> {
+    let flag = |name| node.attribute(name).is_some_and(|attribute| attribute.i() != 0);
+    let fan_in = match (stored_dims(graph, node, 1), stored_dims(graph, node, 0)) {
+        (Some(dims), _) if flag("transB") => dims.last().copied(),
+        (Some(dims), _) => dims.iter().rev().nth(1).or(dims.last()).copied(),
+        (None, Some(dims)) if flag("transA") => dims.first().copied(),
+        (None, dims) => dims?.last().copied(),
+    };
+    Some(Start::Uniform(1.0 / (fan_in.unwrap_or(1).max(1) as f64).sqrt()))
+}
+
+fn stored_dims(graph: &Graph, node: &Node, position: usize) -> Option<Vec<usize>> {
+    tensor::shape(graph.initializer(node.input(position)?)?).ok()
 }
 
 /// A standard normal number (Box and Muller).

@@ -1,4 +1,4 @@
-//! Trains an ONNX graph on the CPU.
+//! Trains an ONNX graph, on the CPU or another [`Device`].
 //!
 //! The graph is interpreted node by node with automatic differentiation; what is trained are its own initializers, and
 //! the result is the same model with other numbers in them.

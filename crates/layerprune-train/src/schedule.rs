@@ -10,6 +10,7 @@ use crate::settings::refuse;
 #[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
 pub enum Schedule {
     /// Not at all.
+    #[serde(deserialize_with = "crate::settings::no_settings")]
     Constant,
     /// Multiplied by `gamma` every `every` epochs, as PyTorch's `StepLR`.
     Step {
@@ -26,6 +27,7 @@ pub enum Schedule {
         gamma: f64,
     },
     /// Half a cosine from the learning rate to 0, step by step, as PyTorch's `CosineAnnealingLR`.
+    #[serde(deserialize_with = "crate::settings::no_settings")]
     Cosine,
     /// Half a cosine up to the learning rate and one down to almost 0.
     OneCycle(OneCycle),

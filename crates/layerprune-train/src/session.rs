@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 use layerprune::batch::Batch;
 use layerprune::graph::{Graph, NodeId, ValueId};
 use layerprune::onnx::Model;
+use rayon::prelude::*;
 
 use crate::device::Open;
 use crate::ema::Average;
@@ -11,6 +12,7 @@ use crate::error::TrainError;
 use crate::kernel;
 use crate::loss::{Judgement, Loss};
 use crate::lower::{self, Mode, Run};
+use crate::optimizer::CHUNK;
 use crate::prepare::prepared;
 use crate::program::Program;
 use crate::value::{Value, any_rank};
@@ -199,7 +201,7 @@ impl Session {
         let outputs = self.program.run(images, run)?;
         let found = outputs.dims();
         match outputs {
-            Value::R2(outputs) if found[0] == batch.shape[0] => Ok(outputs),
+            Value::R2(outputs) if found[0] == batch.shape[0] && found[1] > 0 => Ok(outputs),
             Value::R1(outputs) if found[0] == batch.shape[0] => Ok(outputs.reshape([found[0], 1])),
             _ => {
                 Err(TrainError::OutputShape { output: self.program.output_name.clone(), found, images: batch.shape[0] })
@@ -209,6 +211,7 @@ impl Session {
 
     /// Whether every weight and statistic is a number.
     pub(crate) fn is_finite(&self) -> bool {
-        (0..self.weights.0.len()).all(|place| self.weights.floats(place).iter().all(|x| x.is_finite()))
+        let all = |numbers: &[f32]| numbers.par_chunks(CHUNK).all(|chunk| chunk.iter().all(|x| x.is_finite()));
+        (0..self.weights.0.len()).all(|place| all(self.weights.floats(place)))
     }
 }

@@ -1,4 +1,4 @@
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::device::Device;
 use crate::distill::Distill;
@@ -36,7 +36,8 @@ pub struct Settings {
     /// Whether weight decay also pulls what is not the weight of a convolution or linear layer: scales and shifts of batch
     /// norms, and biases.
     pub decay_norms_and_biases: bool,
-    /// The greatest Euclidean norm of all gradients together; where it is greater they are scaled down to it.
+    /// The greatest Euclidean norm of all gradients of the loss together; where it is greater they are scaled down to it.
+    /// What weight decay and [`Settings::sparsity`] add is not part of it, and as strong as it is set.
     pub clip_norm: Option<f64>,
     /// Keep an exponential moving average of weights and statistics, of which this share stays from step to step. Models
     /// that training hands out are then the average.
@@ -120,6 +121,9 @@ impl Settings {
                 "0 with the one-cycle schedule, which has its own rise,",
             );
         }
+        if self.epochs > 0 && self.warm_up_epochs >= self.epochs as f64 {
+            return refuse("warm-up-epochs", self.warm_up_epochs, "a number below that of the epochs");
+        }
         if !at_least_0(self.weight_decay) {
             return refuse("weight-decay", self.weight_decay, "a number of at least 0");
         }
@@ -133,11 +137,19 @@ impl Settings {
             return refuse("ema", decay, "none beside sss, masks and ecc, whose zeros an average loses,");
         }
         self.sparsity.iter().try_for_each(Sparsity::check)?;
-        self.distill.iter().try_for_each(Distill::check)?;
         self.loss.check()?;
+        self.distill.iter().try_for_each(|distill| distill.check(&self.loss))?;
         self.optimizer.rule().check()?;
         self.schedule.check()
     }
+}
+
+/// Reads a choice that has no settings of its own, and refuses any.
+pub(crate) fn no_settings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+    Nothing::deserialize(deserializer).map(|Nothing {}| ())
 }
 
 /// The error of a setting out of its range.
@@ -198,6 +210,12 @@ mod tests {
             r#"{"optimizer": {"kind": "sgd", "beta1": 0.9}}"#,
             r#"{"loss": {"kind": "cross-entropy", "smoothing": 0.1}}"#,
             r#"{"schedule": {"kind": "one-cycle", "gamma": 0.1}}"#,
+            r#"{"schedule": {"kind": "cosine", "gamma": 0.1}}"#,
+            r#"{"schedule": {"kind": "constant", "every": 2}}"#,
+            r#"{"schedule": {"kind": "step", "every": 2, "gamma": 0.1, "epochs": [1]}}"#,
+            r#"{"loss": {"kind": "binary-cross-entropy", "label-smoothing": 0.1}}"#,
+            r#"{"loss": {"kind": "mean-squared", "label-smoothing": 0.1}}"#,
+            r#"{"loss": {"kind": "mean-absolute", "width": 3}}"#,
         ] {
             let error = read(unknown).unwrap_err().to_string();
             assert!(error.contains("unknown field"), "{unknown}: {error}");
@@ -219,7 +237,12 @@ mod tests {
             change(&mut adamw);
             Settings { optimizer: Optimizer::AdamW(adamw), ..good() }
         };
-        let smoothing = Loss::CrossEntropy(CrossEntropy { label_smoothing: 1.0 });
+        let smoothed = |label_smoothing| Loss::CrossEntropy(CrossEntropy { label_smoothing });
+        let distilled = |change: fn(&mut Distill), loss| {
+            let mut distill = Distill::default();
+            change(&mut distill);
+            Settings { distill: Some(distill), loss, ..good() }
+        };
         let cases = [
             (Settings { accumulate: 0, ..good() }, "`accumulate` is 0, at least 1"),
             (Settings { learning_rate: f64::NAN, ..good() }, "`learning-rate` is NaN, a number above 0"),
@@ -229,9 +252,25 @@ mod tests {
                 Settings { warm_up_epochs: 1.0, ..cycle(|_| ()) },
                 "`warm-up-epochs` is 1, 0 with the one-cycle schedule, which has its own rise,",
             ),
+            (
+                Settings { epochs: 2, warm_up_epochs: 2.0, ..good() },
+                "`warm-up-epochs` is 2, a number below that of the epochs",
+            ),
+            (
+                distilled(|distill| distill.blocks = vec!["a".to_owned(), "b*".to_owned()], Loss::default()),
+                "`distill.blocks` is a, b*, none, or a `block-weight` above 0,",
+            ),
+            (
+                distilled(|distill| distill.temperature = 2.0, Loss::MeanAbsolute),
+                "`distill.temperature` is 2, 4, the default, beside a loss of numbers, which are not softened,",
+            ),
+            (
+                distilled(|distill| distill.labels = false, smoothed(0.1)),
+                "`loss.label-smoothing` is 0.1, 0 where no labels are looked at",
+            ),
             (Settings { clip_norm: Some(0.0), ..good() }, "`clip-norm` is 0, a number above 0"),
             (Settings { ema: Some(1.0), ..good() }, "`ema` is 1, a number from 0 to below 1"),
-            (Settings { loss: smoothing, ..good() }, "`loss.label-smoothing` is 1, a number from 0 to below 1"),
+            (Settings { loss: smoothed(1.0), ..good() }, "`loss.label-smoothing` is 1, a number from 0 to below 1"),
             (
                 Settings { optimizer: sgd(1.0, false), ..good() },
                 "`optimizer.momentum` is 1, a number from 0 to below 1",
@@ -258,6 +297,9 @@ mod tests {
         for (settings, expected) in cases {
             assert_eq!(message(settings), format!("setting {expected} is needed"));
         }
+        assert!(Settings { epochs: 0, warm_up_epochs: 1.0, ..good() }.check().is_ok());
+        assert!(distilled(|distill| distill.temperature = 2.0, Loss::BinaryCrossEntropy).check().is_ok());
+        assert!(distilled(|_| (), smoothed(0.1)).check().is_ok());
         assert!(good().check().is_ok() && adamw(|_| ()).check().is_ok() && cycle(|_| ()).check().is_ok());
     }
 }

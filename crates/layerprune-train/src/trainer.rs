@@ -97,24 +97,36 @@ impl<'a> Trainer<'a> {
         Ok(Self { model, settings, session, batches_per_epoch, progress, moments, average, regularizers, teacher })
     }
 
-    /// Moves the weights by the next batches; `None` where there are no more.
+    /// Moves the weights by the next batches; `None` where there are no more. Behind an error of numbers that are not finite
+    /// the trainer is of no use; what was taken of it before is.
     pub(crate) fn step(
         &mut self,
         batches: &mut dyn Iterator<Item = Result<Batch, DataError>>,
     ) -> Result<Option<Stepped>, TrainError> {
         let learning_rate = self.learning_rate();
         let Some(Gathered { sums, mut gradients, statistics, .. }) = self.gather(batches)? else { return Ok(None) };
+        let norm = clip::norm(&gradients);
+        if !norm.is_finite() {
+            return Err(self.diverged("a gradient"));
+        }
+        if let Some(greatest) = self.settings.clip_norm {
+            clip::bound_norm(&mut gradients, norm, greatest);
+        }
+        // Behind the clipping: a proximal step takes what is clipped, and penalties are as strong as they are set.
         self.regularizers.before(&mut self.session.weights, &mut gradients, learning_rate);
-        let gradient_norm = self.settings.clip_norm.map(|greatest| clip::clip_norm(&mut gradients, greatest));
         self.progress.steps += 1;
         self.move_weights(&gradients, learning_rate);
         self.regularizers.after(&mut self.session.weights, learning_rate);
         self.move_statistics(&statistics);
+        if !self.session.is_finite() {
+            return Err(self.diverged("a weight"));
+        }
         if let Some(average) = &mut self.average {
             average.follow(&self.session.weights, self.progress.steps == 1);
         }
         self.progress.step += 1;
         self.progress.sums.add(&sums);
+        let gradient_norm = self.settings.clip_norm.map(|_| norm);
         Ok(Some(Stepped { sums, learning_rate, gradient_norm }))
     }
 
@@ -158,7 +170,7 @@ impl<'a> Trainer<'a> {
                 teacher.judge(loss, batch, outputs, width, taps)
             })?,
         };
-        if done.judgement.sum.is_finite() { Ok(done) } else { Err(self.diverged()) }
+        if done.judgement.sum.is_finite() { Ok(done) } else { Err(self.diverged("the loss")) }
     }
 
     fn move_weights(&mut self, gradients: &[Option<Vec<f32>>], rate: f64) {
@@ -193,17 +205,13 @@ impl<'a> Trainer<'a> {
         if sums.images == 0 {
             return Err(TrainError::NoBatches);
         }
-        if !self.session.is_finite() {
-            self.progress.step = self.progress.step.saturating_sub(1);
-            return Err(self.diverged());
-        }
         self.progress = Progress { epoch: self.progress.epoch + 1, steps: self.progress.steps, ..Progress::default() };
         Ok(sums)
     }
 
-    fn diverged(&self) -> TrainError {
+    fn diverged(&self, what: &'static str) -> TrainError {
         let (epoch, step) = (self.progress.epoch, self.progress.step);
-        TrainError::NonFinite { epoch, step, learning_rate: self.learning_rate() }
+        TrainError::NonFinite { what, epoch, step, learning_rate: self.learning_rate() }
     }
 
     /// All numbers that a checkpoint keeps, section by section.
@@ -232,7 +240,7 @@ impl Sums {
     }
 
     fn add(&mut self, other: &Self) {
-        self.images += other.images;
+        self.images = self.images.saturating_add(other.images);
         self.loss += other.loss;
         if let Some(other) = other.answers {
             self.answers.get_or_insert_default().add(other);

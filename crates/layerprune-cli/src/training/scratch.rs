@@ -23,9 +23,11 @@ pub(super) fn at_equal_compute(settings: &Settings, whole: u64, own: u64) -> Set
         }
         other => other,
     };
+    let epochs = stretched(settings.epochs).max(1);
     Settings {
-        epochs: stretched(settings.epochs).max(1),
-        warm_up_epochs: settings.warm_up_epochs * times,
+        epochs,
+        // By what the epochs came to, so that it stays shorter than the run.
+        warm_up_epochs: settings.warm_up_epochs * epochs as f64 / settings.epochs.max(1) as f64,
         schedule,
         ..settings.clone()
     }

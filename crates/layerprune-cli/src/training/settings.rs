@@ -245,6 +245,7 @@ fn with_flag(error: TrainError) -> Usage {
         setting if setting.starts_with("schedule.") => "schedule",
         "distill.temperature" => "distill-temperature",
         "distill.weight" => "distill-weight",
+        "distill.blocks" => "distill-blocks",
         "distill.block-weight" => "distill-block-weight",
         "sparsity.keep" => "ecc",
         setting if setting.starts_with("sparsity.") => return Usage(error.to_string()),

@@ -62,7 +62,7 @@ impl Default for Distill {
 }
 
 impl Distill {
-    pub(crate) fn check(&self) -> Result<(), TrainError> {
+    pub(crate) fn check(&self, loss: &Loss) -> Result<(), TrainError> {
         if !(self.temperature.is_finite() && self.temperature > 0.0) {
             return refuse("distill.temperature", self.temperature, "a number above 0");
         }
@@ -74,6 +74,22 @@ impl Distill {
         }
         if self.labels && self.weight == 0.0 && self.block_weight == 0.0 {
             return refuse("distill.weight", self.weight, "a number above 0, here or for `block-weight`,");
+        }
+        if !self.blocks.is_empty() && self.block_weight == 0.0 {
+            return refuse("distill.blocks", self.blocks.join(", "), "none, or a `block-weight` above 0,");
+        }
+        if matches!(loss, Loss::MeanSquared | Loss::MeanAbsolute) && self.temperature != Self::default().temperature {
+            return refuse(
+                "distill.temperature",
+                self.temperature,
+                "4, the default, beside a loss of numbers, which are not softened,",
+            );
+        }
+        if let Loss::CrossEntropy(cross_entropy) = loss
+            && !self.labels
+            && cross_entropy.label_smoothing != 0.0
+        {
+            return refuse("loss.label-smoothing", cross_entropy.label_smoothing, "0 where no labels are looked at");
         }
         Ok(())
     }
@@ -131,6 +147,10 @@ impl<'a> Teacher<'a> {
         if said.width != width {
             return Err(TrainError::TeacherWidth { teacher: said.width, model: width });
         }
+        // A class that gets nothing may have a score of -∞.
+        if said.outputs.iter().any(|score| score.is_nan() || *score == f32::INFINITY) {
+            return Err(TrainError::TeacherNotFinite { what: "an output".to_owned() });
+        }
         let images = batch.labels.len();
         let mut judgement = match self.settings.labels {
             true => loss.judge(outputs, width, batch)?,
@@ -147,6 +167,9 @@ impl<'a> Teacher<'a> {
         let each = self.settings.block_weight / self.pairs.len().max(1) as f64;
         for ((pair, own), teacher) in self.pairs.iter().zip(taps).zip(&said.taps) {
             let (own, teacher) = same_sizes(pair, own.as_ref(), teacher.as_ref())?;
+            if !teacher.iter().all(|number| number.is_finite()) {
+                return Err(TrainError::TeacherNotFinite { what: format!("`{}`", pair.name) });
+            }
             let Term { value, mut gradient } = terms::relative_error(&own, &teacher);
             judgement.sum += each * value * images as f64;
             gradient.iter_mut().for_each(|gradient| *gradient *= each as f32);

@@ -1,12 +1,19 @@
 //! The terms of the loss, over plain numbers.
 
-use crate::loss::{Answers, Judgement, Loss};
+use crate::loss::{Answers, Judgement, Loss, elementwise, mean_absolute, mean_squared};
 
 /// A term of the loss of a batch, with its gradient.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Term {
     pub(super) value: f64,
     pub(super) gradient: Vec<f32>,
+}
+
+impl From<Judgement> for Term {
+    /// Of a judgement of one image, which is a mean over all numbers.
+    fn from(judgement: Judgement) -> Self {
+        Self { value: judgement.sum, gradient: judgement.gradient }
+    }
 }
 
 /// How far outputs are from those of the teacher, in the way of `loss`.
@@ -23,11 +30,8 @@ pub(super) fn outputs(loss: &Loss, student: &[f32], teacher: &[f32], width: usiz
                 (t2 * value, temperature * (sigmoid(s) - p))
             })
         }
-        Loss::MeanSquared => each(student, teacher, |s, t| ((s - t) * (s - t), 2.0 * (s - t))),
-        Loss::MeanAbsolute => each(student, teacher, |s, t| {
-            let difference = s - t;
-            (difference.abs(), if difference == 0.0 { 0.0 } else { difference.signum() })
-        }),
+        Loss::MeanSquared => mean_squared::judge(student, teacher, 1).into(),
+        Loss::MeanAbsolute => mean_absolute::judge(student, teacher, 1).into(),
     }
 }
 
@@ -39,7 +43,7 @@ fn softened_classes(student: &[f32], teacher: &[f32], classes: usize, temperatur
         let (student, teacher) = (log_softmax(student, temperature), log_softmax(teacher, temperature));
         for (&q, &p) in student.iter().zip(&teacher) {
             // A class that the teacher gives nothing asks for nothing.
-            if p > f64::NEG_INFINITY {
+            if p != f64::NEG_INFINITY {
                 term.value += temperature * temperature * p.exp() * (p - q) / images;
             }
             term.gradient.push((temperature * (q.exp() - p.exp()) / images) as f32);
@@ -57,15 +61,7 @@ fn log_softmax(row: &[f32], temperature: f64) -> Vec<f64> {
 
 /// The mean of a function of each pair, which also gives its slope.
 fn each(student: &[f32], teacher: &[f32], of: impl Fn(f64, f64) -> (f64, f64)) -> Term {
-    let count = student.len() as f64;
-    let mut value = 0.0;
-    let gradient = student.iter().zip(teacher).map(|(&student, &teacher)| {
-        let (own, slope) = of(f64::from(student), f64::from(teacher));
-        value += own;
-        (slope / count) as f32
-    });
-    let gradient = gradient.collect();
-    Term { value: value / count, gradient }
+    elementwise(student, teacher, 1, of).into()
 }
 
 /// The squared difference over the teacher's square, each a mean over all elements; the squared difference alone where the
@@ -125,6 +121,14 @@ mod tests {
         assert!(term.gradient.iter().zip([-0.5, 0.5]).all(|(a, b)| (a - b).abs() < 1e-6), "{:?}", term.gradient);
         let same = outputs(&CLASSES, &student, &student, 2, 2.0);
         assert_eq!((same.value, same.gradient), (0.0, vec![0.0, 0.0]));
+    }
+
+    #[test]
+    fn what_is_no_number_reaches_the_loss_and_what_gets_nothing_does_not() {
+        let term = outputs(&CLASSES, &[1.0, 2.0], &[f32::NAN, 1.0], 2, 2.0);
+        assert!(term.value.is_nan());
+        let term = outputs(&CLASSES, &[1.0, 1.0], &[f32::NEG_INFINITY, 1.0], 2, 1.0);
+        assert!((term.value - 2.0_f64.ln()).abs() < 1e-6, "{}", term.value);
     }
 
     #[test]

@@ -301,6 +301,9 @@ impl Backward<Flex, 2> for AddReluOp {
 /// Each element moved into `low` to `high`. At and beyond these its derivative is 0, as PyTorch's `relu6` and `clamp` have
 /// it; burn's passes at them.
 pub(crate) fn clip(x: Tensor<1>, low: f32, high: f32) -> Tensor<1> {
+    if !is_on_flex(&x) {
+        return reference::clip(x, low, high);
+    }
     let dims = x.dims();
     call!(
         ClipOp,

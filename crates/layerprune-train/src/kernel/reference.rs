@@ -48,6 +48,15 @@ pub(crate) fn add_relu(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
     activation::relu(a + b)
 }
 
+/// As [`super::clip`].
+pub(crate) fn clip(x: Tensor<1>, low: f32, high: f32) -> Tensor<1> {
+    // What is filled in has no gradient; `clamp` would pass it at the bounds.
+    let below = x.clone().lower_equal_elem(low);
+    let x = x.mask_fill(below, low);
+    let above = x.clone().greater_equal_elem(high);
+    x.mask_fill(above, high)
+}
+
 /// As [`super::max_pool`].
 pub(crate) fn max_pool(sizes: Pool, x: Tensor<4>) -> Tensor<4> {
     let [images, channels, ..] = x.dims();
@@ -74,7 +83,8 @@ fn windows(sizes: &Pool, x: Tensor<4>, outside: f32) -> Tensor<4> {
     };
     let pads = [(window.pads[0], end(0)), (window.pads[1], end(1))];
     let x = if pads == [(0, 0); 2] { x } else { x.pad(pads, PadMode::Constant(outside)) };
-    if sizes.output == [1, 1] && window.dilation == [1, 1] && window.kernel == sizes.size {
+    let is_image = window.kernel == sizes.size && window.pads == [0; 4] && window.dilation == [1, 1];
+    if sizes.output == [1, 1] && is_image {
         return x.reshape([images, channels, 1, window.kernel[0] * window.kernel[1]]);
     }
     let [height, width] = sizes.output;

@@ -98,11 +98,49 @@ fn poolings_and_their_gradients_agree_with_pytorch() {
             window,
             count_pads: case.count_pads,
         };
-        let x = leaf(&case.x, case.x_dims);
-        let y = if case.kind == "max" { max_pool(sizes, x.clone()) } else { average_pool(sizes, x.clone()) };
-        assert_close(&format!("{index}: y"), &to_vec(y.clone()), &case.y);
-        let gradients = (y * from_vec(case.dy, case.y_dims).autodiff()).sum().backward();
-        assert_close(&format!("{index}: dx"), &to_vec(x.grad(&gradients).unwrap()), &case.dx);
+        let ways = match case.kind.as_str() {
+            "max" => [max_pool, reference::max_pool],
+            _ => [average_pool, reference::average_pool],
+        };
+        for pool in ways {
+            let x = leaf(&case.x, case.x_dims);
+            let y = pool(sizes, x.clone());
+            assert_close(&format!("{index}: y"), &to_vec(y.clone()), &case.y);
+            let gradients = (y * from_vec(case.dy.clone(), case.y_dims).autodiff()).sum().backward();
+            assert_close(&format!("{index}: dx"), &to_vec(x.grad(&gradients).unwrap()), &case.dx);
+        }
+    }
+}
+
+#[test]
+fn one_window_with_pads_is_pooled_by_burn_too() {
+    let window = Window { kernel: [3, 3], stride: [3, 3], dilation: [1, 1], pads: [1; 4] };
+    let sizes = Pool { planes: 1, size: [3, 3], output: [1, 1], window, count_pads: true };
+    let x = || from_vec((1..=9).map(|x| -(x as f32)).collect(), [1, 1, 3, 3]);
+    for pool in [max_pool, reference::max_pool] {
+        assert_eq!(to_vec(pool(sizes, x())), [-1.0]);
+    }
+    for pool in [average_pool, reference::average_pool] {
+        assert_close("average", &to_vec(pool(sizes, x())), &[-12.0 / 9.0]);
+    }
+}
+
+#[test]
+fn clipping_agrees_with_burn_at_the_bounds_and_for_what_is_no_number() {
+    let x = [-2.0, -1.0, -0.5, 0.0, 0.75, 1.0, 3.0];
+    for (low, high) in [(-1.0, 1.0), (f32::NEG_INFINITY, 0.75), (-0.5, f32::INFINITY)] {
+        let run = |clip: fn(Tensor<1>, f32, f32) -> Tensor<1>| {
+            let x = leaf(&x, [7]);
+            let y = clip(x.clone(), low, high);
+            let gradients = (y.clone() * 2.0).sum().backward();
+            (to_vec(y), to_vec(x.grad(&gradients).unwrap()))
+        };
+        let (ours, theirs) = (run(clip), run(reference::clip));
+        assert_eq!(ours, theirs, "{low} to {high}");
+        assert!(x.iter().zip(&ours.1).all(|(&x, &dx)| dx == if low < x && x < high { 2.0 } else { 0.0 }));
+    }
+    for clip in [clip, reference::clip] {
+        assert!(to_vec(clip(from_vec(vec![f32::NAN], [1]), -1.0, 1.0))[0].is_nan());
     }
 }
 

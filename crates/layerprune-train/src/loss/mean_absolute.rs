@@ -1,7 +1,7 @@
 use super::{Judgement, elementwise};
 
 /// `|x - t|` of each output `x` with target `t`, as PyTorch's `l1_loss`.
-pub(super) fn judge(outputs: &[f32], targets: &[f32], images: usize) -> Judgement {
+pub(crate) fn judge(outputs: &[f32], targets: &[f32], images: usize) -> Judgement {
     let sign = |x: f64| if x == 0.0 { 0.0 } else { x.signum() };
     elementwise(outputs, targets, images, |x, t| ((x - t).abs(), sign(x - t)))
 }

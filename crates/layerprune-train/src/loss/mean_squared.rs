@@ -1,7 +1,7 @@
 use super::{Judgement, elementwise};
 
 /// `(x - t)²` of each output `x` with target `t`, as PyTorch's `mse_loss`.
-pub(super) fn judge(outputs: &[f32], targets: &[f32], images: usize) -> Judgement {
+pub(crate) fn judge(outputs: &[f32], targets: &[f32], images: usize) -> Judgement {
     elementwise(outputs, targets, images, |x, t| ((x - t) * (x - t), 2.0 * (x - t)))
 }
 

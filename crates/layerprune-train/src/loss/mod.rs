@@ -2,8 +2,8 @@
 
 mod binary_cross_entropy;
 mod cross_entropy;
-mod mean_absolute;
-mod mean_squared;
+pub(crate) mod mean_absolute;
+pub(crate) mod mean_squared;
 
 use layerprune::batch::Batch;
 use serde::{Deserialize, Serialize};
@@ -23,10 +23,13 @@ pub enum Loss {
     CrossEntropy(CrossEntropy),
     /// Several labels for each image, each there (1) or not (0): the cross-entropy of each label's sigmoid, the mean over
     /// all labels of all images. A `Sigmoid` at the end of the model is left to the loss.
+    #[serde(deserialize_with = "crate::settings::no_settings")]
     BinaryCrossEntropy,
     /// Numbers: the squared difference, the mean over all numbers of all images.
+    #[serde(deserialize_with = "crate::settings::no_settings")]
     MeanSquared,
     /// Numbers: the absolute difference, the mean over all numbers of all images. Where it is 0, so is the gradient.
+    #[serde(deserialize_with = "crate::settings::no_settings")]
     MeanAbsolute,
 }
 
@@ -55,8 +58,8 @@ impl Answers {
     }
 
     pub(crate) fn add(&mut self, other: Self) {
-        self.right += other.right;
-        self.of += other.of;
+        self.right = self.right.saturating_add(other.right);
+        self.of = self.of.saturating_add(other.of);
     }
 }
 
@@ -144,7 +147,12 @@ fn shares<'a>(loss: &'static str, targets: &'a [f32]) -> Result<&'a [f32], Train
 }
 
 /// Sums `value` over all pairs of output and target, with the gradient of the mean: losses that take each output for itself.
-fn elementwise(outputs: &[f32], targets: &[f32], images: usize, of: impl Fn(f64, f64) -> (f64, f64)) -> Judgement {
+pub(crate) fn elementwise(
+    outputs: &[f32],
+    targets: &[f32],
+    images: usize,
+    of: impl Fn(f64, f64) -> (f64, f64),
+) -> Judgement {
     let count = outputs.len() as f64;
     let mut sum = 0.0;
     let gradient = outputs.iter().zip(targets).map(|(&output, &target)| {

@@ -48,17 +48,24 @@ pub(super) fn tanh(_: &mut Call<'_>) -> Result<Op, Fault> {
 
 pub(super) fn hard_sigmoid(call: &mut Call<'_>) -> Result<Op, Fault> {
     let (alpha, beta) = (call.float("alpha", 0.2)?, call.float("beta", 0.5)?);
-    Ok(one(move |frame| elementwise!(frame, x => clipped(x * alpha + beta, 0.0, 1.0))))
+    Ok(one(move |frame| {
+        let reference = frame.run.reference;
+        elementwise!(frame, x => clipped(x * alpha + beta, [0.0, 1.0], reference))
+    }))
 }
 
 pub(super) fn hard_swish(_: &mut Call<'_>) -> Result<Op, Fault> {
-    Ok(one(|frame| elementwise!(frame, x => x.clone() * clipped(x / 6.0 + 0.5, 0.0, 1.0))))
+    Ok(one(|frame| {
+        let reference = frame.run.reference;
+        elementwise!(frame, x => x.clone() * clipped(x / 6.0 + 0.5, [0.0, 1.0], reference))
+    }))
 }
 
-fn clipped<const D: usize>(x: Tensor<D>, low: f32, high: f32) -> Tensor<D> {
+fn clipped<const D: usize>(x: Tensor<D>, [low, high]: [f32; 2], reference: bool) -> Tensor<D> {
     let dims = x.dims();
     let len = dims.iter().product::<usize>();
-    kernel::clip(x.reshape([len]), low, high).reshape(dims)
+    let clip = if reference { kernel::reference::clip } else { kernel::clip };
+    clip(x.reshape([len]), low, high).reshape(dims)
 }
 
 /// Limits are attributes to opset 10, inputs from 11.
@@ -72,7 +79,8 @@ pub(super) fn clip(call: &mut Call<'_>) -> Result<Op, Fault> {
             return frame.take(0);
         }
         let (low, high) = (low.unwrap_or(f32::NEG_INFINITY), high.unwrap_or(f32::INFINITY));
-        elementwise!(frame, x => clipped(x, low, high))
+        let reference = frame.run.reference;
+        elementwise!(frame, x => clipped(x, [low, high], reference))
     }))
 }
 

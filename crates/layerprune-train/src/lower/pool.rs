@@ -1,20 +1,35 @@
 //! MaxPool and AveragePool over two axes, GlobalAveragePool, GlobalMaxPool, ReduceMean.
 
+use burn::tensor::Tensor;
+
 use super::conv::pads;
 use super::{Call, Fault, Op, one};
 use crate::kernel::{self, Pool, Window};
 use crate::value::{Value, same_rank};
 
-type Kernel = fn(Pool, burn::tensor::Tensor<4>) -> burn::tensor::Tensor<4>;
+/// A pooling by this crate's kernel, and by burn's operations.
+struct Kernel {
+    own: fn(Pool, Tensor<4>) -> Tensor<4>,
+    reference: fn(Pool, Tensor<4>) -> Tensor<4>,
+}
+
+const MAX: Kernel = Kernel { own: kernel::max_pool, reference: kernel::reference::max_pool };
+const AVERAGE: Kernel = Kernel { own: kernel::average_pool, reference: kernel::reference::average_pool };
+
+impl Kernel {
+    fn run(&self, reference: bool, sizes: Pool, x: Tensor<4>) -> Tensor<4> {
+        (if reference { self.reference } else { self.own })(sizes, x)
+    }
+}
 
 pub(super) fn max(call: &mut Call<'_>) -> Result<Op, Fault> {
     call.ignore(&["storage_order"]);
-    rule(call, false, kernel::max_pool)
+    rule(call, false, MAX)
 }
 
 pub(super) fn average(call: &mut Call<'_>) -> Result<Op, Fault> {
     let count_pads = call.int("count_include_pad", 0)? != 0;
-    rule(call, count_pads, kernel::average_pool)
+    rule(call, count_pads, AVERAGE)
 }
 
 fn rule(call: &mut Call<'_>, count_pads: bool, pool: Kernel) -> Result<Op, Fault> {
@@ -47,24 +62,24 @@ fn rule(call: &mut Call<'_>, count_pads: bool, pool: Kernel) -> Result<Op, Fault
             }
         }
         let sizes = Pool { planes: batch * channels, size, output, window, count_pads };
-        Ok(Value::R4(pool(sizes, x)))
+        Ok(Value::R4(pool.run(frame.run.reference, sizes, x)))
     }))
 }
 
 pub(super) fn global_average(_: &mut Call<'_>) -> Result<Op, Fault> {
-    Ok(one(|frame| global(frame.rank4(0)?, kernel::average_pool)))
+    Ok(one(|frame| Ok(global(frame.rank4(0)?, &AVERAGE, frame.run.reference))))
 }
 
 pub(super) fn global_max(_: &mut Call<'_>) -> Result<Op, Fault> {
-    Ok(one(|frame| global(frame.rank4(0)?, kernel::max_pool)))
+    Ok(one(|frame| Ok(global(frame.rank4(0)?, &MAX, frame.run.reference))))
 }
 
-fn global(x: burn::tensor::Tensor<4>, pool: Kernel) -> Result<Value, Fault> {
+fn global(x: Tensor<4>, pool: &Kernel, reference: bool) -> Value {
     let [batch, channels, height, width] = x.dims();
     let size = [height, width];
     let window = Window { kernel: size, stride: [1, 1], dilation: [1, 1], pads: [0; 4] };
     let sizes = Pool { planes: batch * channels, size, output: [1, 1], window, count_pads: false };
-    Ok(Value::R4(pool(sizes, x)))
+    Value::R4(pool.run(reference, sizes, x))
 }
 
 /// Axes are an attribute to opset 17, input 1 from 18.
@@ -86,7 +101,7 @@ pub(super) fn reduce_mean(call: &mut Call<'_>) -> Result<Op, Fault> {
         axes.sort_unstable();
         if let (Value::R4(_), [2, 3]) = (&value, &axes[..]) {
             let Value::R4(x) = value else { return Ok(value) };
-            let mean = global(x, kernel::average_pool)?;
+            let mean = global(x, &AVERAGE, frame.run.reference);
             return if keep { Ok(mean) } else { Ok(mean.reshape(&dims[..2]).expect("rank 2 is supported")) };
         }
         let mean = same_rank!(value, x => x.mean_dims(&axes), ints _ => {

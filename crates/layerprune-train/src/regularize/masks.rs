@@ -18,7 +18,8 @@ use crate::weights::Weights;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Masks {
-    /// Patterns of names of scales, or of any factor that is stored; the scales of filters where there is none.
+    /// Patterns of names of scales, or of any factor that is stored, of zeros and ones; the scales of filters where there is
+    /// none.
     pub on: Vec<String>,
     /// λ.
     pub strength: f64,
@@ -52,16 +53,18 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Makes masks of what the targets are.
-    pub(super) fn new(targets: Vec<Target>, weights: &mut Weights, settings: &Masks) -> Self {
+    /// Goes on from masks that are 0 or 1.
+    pub(super) fn new(targets: Vec<Target>, weights: &Weights, settings: &Masks) -> Result<Self, TrainError> {
         let start = settings.start as f32;
-        let mut real = Vec::new();
+        let mut real: Vec<Vec<f32>> = Vec::new();
         for target in &targets {
-            let mask = weights.floats_mut(target.place);
-            real.push(mask.iter().map(|&mask| if mask == 0.0 { -start } else { start }).collect::<Vec<f32>>());
-            mask.iter_mut().filter(|mask| **mask != 0.0).for_each(|mask| *mask = 1.0);
+            let mask = weights.floats(target.place);
+            if let Some(&found) = mask.iter().find(|&&mask| mask != 0.0 && mask != 1.0) {
+                return Err(TrainError::NotAMask { tensor: target.name.clone(), found });
+            }
+            real.push(mask.iter().map(|&mask| if mask == 0.0 { -start } else { start }).collect());
         }
-        Self { targets, real, strength: settings.strength as f32 }
+        Ok(Self { targets, real, strength: settings.strength as f32 })
     }
 }
 

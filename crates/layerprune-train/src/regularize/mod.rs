@@ -1,7 +1,8 @@
 //! Training towards sparsity: one file for each regulariser.
 //!
 //! A regulariser acts on named tensors at two places of a step: on their gradients before the optimiser moves the weights,
-//! and on the weights behind that.
+//! and on the weights behind that. The gradients are those of the loss, clipped already where that is asked for: what a
+//! regulariser adds is never scaled down, as weight decay is not.
 
 mod ecc;
 mod masks;
@@ -143,15 +144,13 @@ trait Regularizer {
 }
 
 /// The regularisers of a run.
-#[derive(Default)]
 pub(crate) struct Regularizers {
     all: Vec<Box<dyn Regularizer>>,
     spared: BTreeSet<usize>,
 }
 
 impl Regularizers {
-    /// Finds what each acts on in `session`, whose weights become what it wants them to begin with. Factors that are named
-    /// are trained from now on.
+    /// Finds what each acts on in `session`. Factors that are named are trained from now on.
     pub(crate) fn new(settings: &[Sparsity], session: &mut Session) -> Result<Self, TrainError> {
         select::train_named_factors(settings, session)?;
         let mut taken = BTreeSet::new();
@@ -164,7 +163,7 @@ impl Regularizers {
             all.push(match sparsity {
                 Sparsity::Slimming(settings) => Box::new(slimming::State::new(targets, settings)),
                 Sparsity::Sss(settings) => Box::new(sss::State::new(targets, settings)),
-                Sparsity::Masks(settings) => Box::new(masks::State::new(targets, &mut session.weights, settings)),
+                Sparsity::Masks(settings) => Box::new(masks::State::new(targets, &session.weights, settings)?),
                 Sparsity::Ecc(settings) => Box::new(ecc::State::new(targets, settings)),
             });
         }

@@ -80,7 +80,7 @@ fn kind_of(sparsity: &Sparsity, graph: &Graph, uses: &Uses, value: ValueId) -> O
         Sparsity::Sss(_) => scale(ScaleOf::Block),
         Sparsity::Masks(_) => scale(ScaleOf::Filters),
         Sparsity::Ecc(_) => match readers {
-            [reader] if reads_channels_by_axis_1(graph, *reader) => {
+            [reader] if rank(graph, value) > 1 && reads_channels_by_axis_1(graph, *reader) => {
                 let node = graph.node(reader.node);
                 let reads_images = graph.fed_inputs().any(|port| node.input(0) == Some(port.value));
                 Some(node.op_type() == "Conv" && !reads_images)
@@ -88,6 +88,10 @@ fn kind_of(sparsity: &Sparsity, graph: &Graph, uses: &Uses, value: ValueId) -> O
             _ => None,
         },
     }
+}
+
+fn rank(graph: &Graph, value: ValueId) -> usize {
+    graph.initializer(value).map_or(0, |stored| stored.dims.len())
 }
 
 fn takes_factors(sparsity: &Sparsity) -> bool {

@@ -145,6 +145,51 @@ fn checkpoints_of_other_runs_are_refused() {
     }
 }
 
+/// The file with another number of its header, and a check sum that agrees.
+fn forged(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+    let header =
+        String::from_utf8(bytes[28..][..u64::from_le_bytes(bytes[20..28].try_into().unwrap()) as usize].to_vec());
+    let header = header.unwrap();
+    assert_eq!(header.matches(from).count(), 1, "{header}");
+    let new = header.replace(from, to);
+    let numbers = &bytes[28 + header.len()..bytes.len() - 8];
+    let mut forged = [&bytes[..20], &(new.len() as u64).to_le_bytes(), new.as_bytes(), numbers].concat();
+    let mut sum = 0xcbf2_9ce4_8422_2325_u64;
+    for chunk in forged.chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        sum = (sum ^ u64::from_le_bytes(word)).wrapping_mul(0x0000_0100_0000_01b3);
+        sum ^= sum >> 29;
+    }
+    forged.extend(sum.to_le_bytes());
+    forged
+}
+
+#[test]
+fn progress_that_the_run_cannot_have_made_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c");
+    let (_, checkpoints) = run(None, 1);
+    checkpoints[0].save(&path).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let from = r#""progress":{"epoch":0,"step":1,"steps":1,"#;
+    let resume = |epoch: u64, step: u64, steps: u64| {
+        let to = format!(r#""progress":{{"epoch":{epoch},"step":{step},"steps":{steps},"#);
+        fs::write(&path, forged(&bytes, from, &to)).unwrap();
+        let start = Some(Checkpoint::load(&path).unwrap());
+        train(&small(), &DATA, &settings(), start, &mut |_| ControlFlow::Continue(()))
+    };
+    assert!(resume(0, 1, 1).unwrap().finished && resume(2, 4, 12).unwrap().finished && resume(3, 0, 12).is_ok());
+    for (epoch, step, steps) in
+        [(4, 0, 1), (3, 1, 1), (0, 5, 5), (0, 1, 2), (0, u64::MAX, 1), (u64::MAX, u64::MAX, 1), (0, 1, u64::MAX)]
+    {
+        let TrainError::Checkpoint(error) = resume(epoch, step, steps).unwrap_err() else { panic!("{epoch}, {step}") };
+        let expected =
+            format!("it says that {epoch} epochs and {step} steps of the next were done, of 3 epochs of 4 steps");
+        assert_eq!(error.to_string(), expected);
+    }
+}
+
 #[test]
 fn damaged_files_are_refused_at_every_length() {
     let folder = tempfile::tempdir().unwrap();

@@ -129,6 +129,7 @@ impl Batches for Cifar {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "how close it came is worth knowing")]
 fn assert_same_curve(model: &Model, pixels: Vec<u8>, name: &str) {
     let golden: Golden = serde_json::from_slice(&fs::read(golden(name)).unwrap()).unwrap();
     assert_eq!(fnv(&pixels), golden.pixels_fnv, "the images, or what they are decoded to, are others than in {name}");
@@ -156,6 +157,7 @@ fn assert_same_curve(model: &Model, pixels: Vec<u8>, name: &str) {
     let differences: Vec<_> =
         losses.iter().zip(&golden.losses).map(|(found, expected)| (found - expected).abs()).collect();
     let worst = (0..losses.len()).max_by(|&a, &b| differences[a].total_cmp(&differences[b])).unwrap();
+    println!("greatest difference of a loss: {:.1e} at step {worst}", differences[worst]);
     assert!(
         differences[worst] <= TOLERANCE,
         "step {worst}: a loss of {} instead of {}; differences {differences:?}",

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use layerprune::analysis::Units;
 use layerprune::batch::Batch;
+use layerprune::graph::tensor;
 use layerprune::onnx::Model;
 use layerprune::plan::{self, Constraints};
 use layerprune::surgery;
@@ -196,7 +197,11 @@ fn what_cannot_be_taught_is_refused() {
          there are: `/block1/Relu_1_output_0`, `/block2/Relu_1_output_0`"
     );
     let other = resnet(1, [3, 6, 6], 1, &[7], 2, 3);
-    assert!(message(Some(&other), blocks(&[])).starts_with("model and teacher have no end of a block in common"));
+    assert_eq!(
+        message(Some(&other), blocks(&[])),
+        "model and teacher have no end of a block in common, by name and shape: \
+         set `distill.block-weight` to 0, or give the model that this one was cut from"
+    );
     assert_eq!(
         message(Some(&other), Some(Distill::default())),
         "the teacher gives 3 numbers for each image, the model 4: it must be a teacher of the same task"
@@ -214,6 +219,28 @@ fn what_cannot_be_taught_is_refused() {
         setting(Distill { weight: 0.0, ..Distill::default() }),
         "setting `distill.weight` is 0, a number above 0, here or for `block-weight`, is needed"
     );
+}
+
+#[test]
+fn a_teacher_that_gives_no_numbers_is_refused() {
+    let student = model("student");
+    let message = |tensor: &str, loss: Loss| {
+        let mut teacher = model("teacher");
+        let value = teacher.graph.value_named(tensor).unwrap();
+        let old = teacher.graph.initializer(value).unwrap().clone();
+        let dims: Vec<usize> = old.dims.iter().map(|&size| size as usize).collect();
+        let new = tensor::with_f32(&old, &dims, &vec![f32::NAN; dims.iter().product()]).unwrap();
+        teacher.graph.set_initializer(value, new);
+        let distilled = Some(Distill { labels: false, ..Distill::default() });
+        let settings = Settings { loss, distill: distilled, ..plain(0.1) };
+        let go_on = &mut |_: Event<'_>| ControlFlow::Continue(());
+        distill(&student, &teacher, &Fixed(batches()), &settings, None, go_on).unwrap_err().to_string()
+    };
+    let expected =
+        "an output of the teacher is not finite on these images: are they normalised as the teacher wants them?";
+    for loss in [Loss::default(), Loss::BinaryCrossEntropy, Loss::MeanSquared] {
+        assert_eq!(message("fc.bias", loss), expected);
+    }
 }
 
 #[test]

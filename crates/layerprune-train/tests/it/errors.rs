@@ -6,6 +6,7 @@ use layerprune::batch::Batch;
 use layerprune::onnx::Model;
 use layerprune_train::{Loss, Schedule, Settings, TrainError, evaluate, initialize, recalibrate, scores, train};
 
+use crate::golden::Fixed;
 use crate::models::{Noise, Parts, around, float, floats, int, integers, node, port, small};
 
 const DATA: Noise = Noise { batches: 2, images: 4, classes: 3 };
@@ -148,6 +149,51 @@ fn diverging_training_says_where_and_what_helps() {
         "the loss is not finite at epoch 0, step 1 (learning rate 1000000000000000000000000000000): \
          a smaller learning rate, a warm-up or checking the input's normalisation helps"
     );
+}
+
+#[test]
+fn gradients_and_weights_that_are_not_finite_end_the_run_before_anything_is_kept_of_them() {
+    let run = |model: &Model, batch: Batch, learning_rate: f64| {
+        let settings = Settings { learning_rate, schedule: Schedule::Constant, ..Settings::default() };
+        let mut steps = 0;
+        let outcome = train(model, &Fixed(vec![batch]), &settings, None, &mut |_| {
+            steps += 1;
+            ControlFlow::Continue(())
+        });
+        (outcome.unwrap_err().to_string(), steps)
+    };
+    let fc: Vec<f32> = (0..48).map(|at| 10.0 * (1.0 - (at / 16) as f32)).collect();
+    let model = around(
+        13,
+        vec![
+            node("Conv", &["x", "w"], &["c"], vec![]),
+            node("Flatten", &["c"], &["f"], vec![]),
+            node("Gemm", &["f", "fc"], &["y"], vec![int("transB", 1)]),
+        ],
+        vec![floats("w", &[1, 1, 1, 1], &[0.0]), floats("fc", &[3, 16], &fc)],
+    );
+    // All scores are 0, and the gradient of `w` is the sum of all pixels times 10.
+    let batch = Batch::new(vec![3e38; 16], [1, 1, 4, 4], vec![2]);
+    let advice = "a smaller learning rate, a warm-up or checking the input's normalisation helps";
+    let expected = format!("a gradient is not finite at epoch 0, step 0 (learning rate 0.1): {advice}");
+    assert_eq!(run(&model, batch, 0.1), (expected, 0));
+    let batch = Batch::new(vec![1e10; 16], [1, 1, 4, 4], vec![2]);
+    let (message, steps) = run(&model, batch, 1e30);
+    assert!(message.starts_with("a weight is not finite at epoch 0, step 0"), "{message}");
+    assert_eq!(steps, 0, "no checkpoint can be taken");
+}
+
+#[test]
+fn outputs_without_elements_are_refused() {
+    let nodes =
+        vec![node("Flatten", &["x"], &["f"], vec![]), node("Slice", &["f", "from", "to", "axes"], &["y"], vec![])];
+    let weights = vec![integers("from", &[3]), integers("to", &[3]), integers("axes", &[1])];
+    let found = message(&around(13, nodes, weights));
+    assert!(found.contains("[4, 0]") || found.starts_with("node `Y` (Slice)"), "{found}");
+    let nodes =
+        vec![node("Flatten", &["x"], &["f"], vec![]), node("Gemm", &["f", "w"], &["y"], vec![int("transB", 1)])];
+    let found = message(&around(13, nodes, vec![floats("w", &[0, 16], &[])]));
+    assert_eq!(found, "output `y` has shape [4, 0] for 4 images, [4, classes] is needed");
 }
 
 #[test]

@@ -41,7 +41,6 @@ struct Case {
     upstream: Vec<f32>,
     gradients: BTreeMap<String, Vec<f32>>,
     statistics: Option<Statistics>,
-    reference: bool,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq)]
@@ -126,13 +125,12 @@ pub(crate) fn graph(opset: i64, nodes: &[GoldenNode], tensors: &BTreeMap<String,
 impl Case {
     /// Every way of running it that must give what PyTorch gives.
     fn ways(&self) -> Vec<Probe> {
-        let references = if self.reference { &[false, true][..] } else { &[false] };
         let frozen = match self.statistics {
             None => &[false, true][..],
             Some(Statistics::Live) => &[false],
             Some(Statistics::Frozen) => &[true],
         };
-        let ways = references
+        let ways = [false, true]
             .iter()
             .flat_map(|&reference| frozen.iter().map(move |&frozen| Probe { frozen, reference, dropout: None }));
         ways.collect()

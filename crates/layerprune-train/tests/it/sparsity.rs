@@ -22,7 +22,7 @@ use serde::Deserialize;
 
 use crate::distill::{batches, model, plain};
 use crate::golden::{Fixed, golden};
-use crate::models::weight;
+use crate::models::{around, floats, int, node, weight};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -267,6 +267,64 @@ fn scales_are_trained_for_their_name_and_other_factors_when_named() {
     let settings = Settings { sparsity: vec![Sparsity::Sss(sss)], ..plain(0.1) };
     let after = trained(&other, &Loudness, &settings);
     assert_ne!(weight(&after, "gamma"), [1.0], "unless it is named");
+}
+
+#[test]
+fn the_norm_of_the_loss_alone_is_clipped_and_a_proximal_step_takes_what_is_clipped() {
+    let name = "layerprune.scale/block/block1";
+    let student = scaled(&model("student"), ScaleOf::Block, &["block1"]);
+    let data = Fixed(batches()[..1].to_vec());
+    let mut norms = Vec::new();
+    let mut step = |clip_norm: Option<f64>, strength: f64| {
+        let sparsity = vec![Sparsity::Sss(Sss { strength, momentum: 0.0, ..Sss::default() })];
+        let settings = Settings { sparsity, clip_norm, ..plain(0.1) };
+        let outcome = train(&student, &data, &settings, None, &mut |event| {
+            if let Event::Step(step) = event {
+                norms.extend(step.gradient_norm);
+            }
+            ControlFlow::Continue(())
+        });
+        f64::from(weight(&outcome.unwrap().model, name)[0]) - 1.0
+    };
+    let whole = step(None, 0.0);
+    assert!(whole.abs() > 1e-4, "{whole}");
+    step(Some(1e6), 0.0);
+    let clipped = step(Some(1e-3), 0.0);
+    let penalised = step(Some(1e-3), 0.5);
+    assert!((clipped - whole * 1e-3 / norms[0]).abs() < 2e-7, "{clipped} of {whole}, norm {norms:?}");
+    assert!((penalised - clipped + 0.05).abs() < 2e-7, "the penalty is as strong as it is set: {penalised}");
+    assert_eq!(norms[0], norms[2]);
+}
+
+#[test]
+fn masks_begin_as_zeros_and_ones() {
+    let mut net = Builder::new(2);
+    let x = net.input("input", &[1, 8, 8]);
+    let x = net.conv("/conv", &x, [1, 2], 3, 1, 1);
+    let gamma = net.tensor("gamma", tensor::from_f32(&[1, 2, 1, 1], &[0.0, 0.75]));
+    let x = net.node("Mul", "/Mul", &[&x, &gamma], vec![]);
+    let x = net.node("GlobalAveragePool", "/GlobalAveragePool", &[&x], vec![]);
+    let x = net.node("Flatten", "/Flatten", &[&x], vec![]);
+    let scores = net.gemm("/fc", &x, 2, 2);
+    net.output(&scores);
+    let masks = Masks { on: vec!["gamma".to_owned()], ..Masks::default() };
+    let settings = Settings { sparsity: vec![Sparsity::Masks(masks)], ..plain(0.1) };
+    let error = train(&net.build(), &Loudness, &settings, None, &mut |_| ControlFlow::Continue(())).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`gamma` holds 0.75, and a mask is 0 or 1: put scales of 1 in, or leave it out of `sparsity.on`"
+    );
+}
+
+#[test]
+fn a_weight_of_one_axis_has_no_channels() {
+    let nodes =
+        vec![node("Flatten", &["x"], &["f"], vec![]), node("Gemm", &["f", "w"], &["y"], vec![int("transB", 1)])];
+    let model = around(13, nodes, vec![floats("w", &[16], &[0.5; 16])]);
+    let ecc = Ecc { on: vec!["*".to_owned()], ..Ecc::default() };
+    let settings = Settings { sparsity: vec![Sparsity::Ecc(ecc)], ..plain(0.1) };
+    let error = train(&model, &Loudness, &settings, None, &mut |_| ControlFlow::Continue(())).unwrap_err();
+    assert!(matches!(error, TrainError::NoSuchTensor { .. }), "{error}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::golden::{Fixed, GoldenBatch, golden, settings};
 use crate::gradients::{GoldenNode, GoldenTensor, graph};
-use crate::models::{Noise, around, floats, int, node, small, weight};
+use crate::models::{Noise, around, floats, int, ints, node, small, weight};
 
 const DATA: Noise = Noise { batches: 2, images: 4, classes: 3 };
 
@@ -149,6 +149,46 @@ fn initial_weights_have_the_spread_of_their_kind() {
     }
     assert_eq!(initialize(&model, 4).unwrap().to_bytes(), fresh.to_bytes());
     assert_ne!(weight(&initialize(&model, 5).unwrap(), "w"), w);
+}
+
+#[test]
+fn no_trained_weight_keeps_its_numbers() {
+    let model = around(
+        13,
+        vec![
+            node("Conv", &["x", "w"], &["c"], vec![]),
+            node("Add", &["c", "conv_bias"], &["a"], vec![]),
+            node("Mul", &["a", "layerprune.scale/filters/c"], &["s"], vec![]),
+            node("GlobalAveragePool", &["s"], &["g"], vec![]),
+            node("Flatten", &["g"], &["f"], vec![]),
+            node("MatMul", &["f", "m"], &["p"], vec![]),
+            node("Add", &["bias", "p"], &["q"], vec![]),
+            node("Transpose", &["q"], &["t"], vec![ints("perm", &[1, 0])]),
+            node("MatMul", &["left", "t"], &["u"], vec![]),
+            node("Transpose", &["u"], &["v"], vec![ints("perm", &[1, 0])]),
+            node("Gemm", &["v", "fc"], &["z"], vec![]),
+            node("Add", &["z", "last"], &["y"], vec![]),
+        ],
+        vec![
+            floats("w", &[4, 1, 3, 3], &[7.0; 36]),
+            floats("conv_bias", &[4, 1, 1], &[7.0; 4]),
+            floats("layerprune.scale/filters/c", &[1, 4, 1, 1], &[7.0; 4]),
+            floats("m", &[4, 400], &[7.0; 1600]),
+            floats("bias", &[400], &[7.0; 400]),
+            floats("left", &[100, 400], &[7.0; 40000]),
+            floats("fc", &[100, 3], &[7.0; 300]),
+            floats("last", &[3], &[7.0; 3]),
+        ],
+    );
+    let fresh = initialize(&model, 4).unwrap();
+    for (name, bound) in [("m", 0.5), ("bias", 0.5), ("left", 0.05), ("fc", 0.1), ("last", 0.1)] {
+        let numbers = weight(&fresh, name);
+        let greatest = numbers.iter().fold(0.0_f32, |a, b| a.max(b.abs()));
+        assert!(greatest <= bound && greatest > 0.0, "{name}: {greatest}");
+    }
+    assert_eq!(weight(&fresh, "conv_bias"), [0.0; 4]);
+    assert_eq!(weight(&fresh, "layerprune.scale/filters/c"), [1.0; 4]);
+    assert!(weight(&fresh, "w").iter().all(|&x| x != 7.0));
 }
 
 #[test]

@@ -6,6 +6,8 @@ use layerprune::analysis::{Channels, Kind, Units, Way};
 use layerprune::graph::{Graph, tensor};
 use layerprune::onnx::Model;
 use layerprune::plan::{self, Constraints};
+use layerprune::proto::TensorProto;
+use layerprune::proto::tensor_proto::DataType;
 use layerprune::stats::SplitMix;
 use layerprune::surgery::{self, ScaleOf, find_scales, fold_scales, insert_scales, scale_sites};
 use layerprune_testing::{Builder, bottleneck_net, float, mobilenet_v2, resnet, vgg};
@@ -171,6 +173,37 @@ fn what_cannot_be_folded_stays_and_says_why() {
     set(&mut scaled, ScaleOf::Filters, |_, _| -1.0);
     let found: Vec<Result<Vec<String>, String>> = fold(&scaled);
     assert_eq!(found[1], refused("second", "LeakyRelu"));
+}
+
+#[test]
+fn a_scale_that_a_weight_cannot_hold_stays_and_the_others_go() {
+    let model = resnet(1, [3, 16, 16], 1, &[8, 12], 2, 10);
+    let mut scaled = scaled(&model, &[ScaleOf::Block]);
+    for (_, node) in scaled.graph.clone().nodes() {
+        for value in node.inputs().iter().flatten() {
+            let Some(old) = scaled.graph.initializer(*value).cloned() else { continue };
+            if let Ok(numbers) = tensor::to_f32(&old) {
+                let dims: Vec<usize> = old.dims.iter().map(|&size| size as usize).collect();
+                let half = TensorProto { data_type: Some(DataType::Float16 as i32), ..old.as_ref().clone() };
+                let half = tensor::with_f32(&half, &dims, &numbers).unwrap();
+                scaled.graph.set_initializer(*value, half);
+            }
+        }
+    }
+    for scale in find_scales(&scaled.graph) {
+        let old = scaled.graph.initializer(scale.factor).unwrap().clone();
+        let number = if scale.name == "layer1.1" { 60000.0 } else { 0.5 };
+        scaled.graph.set_initializer(scale.factor, tensor::with_f32(&old, &[1, 1, 1, 1], &[number]).unwrap());
+    }
+    let weights = |model: &Model| multiplications(&model.graph);
+    let (folded, what) = fold_scales(&scaled, &Default::default()).unwrap();
+    assert_eq!((weights(&scaled), weights(&folded)), (4, 1));
+    for folded in what {
+        match folded.name.as_str() {
+            "layer1.1" => assert!(folded.into.unwrap_err().contains("which its type cannot hold scaled")),
+            _ => assert!(folded.into.is_ok(), "{folded:?}"),
+        }
+    }
 }
 
 #[test]

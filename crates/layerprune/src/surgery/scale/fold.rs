@@ -24,13 +24,13 @@ pub struct FoldedScale {
 ///
 /// `s · (W·x + b) = (s·W)·x + s·b`. An activation in between is passed where it commutes with the numbers: one that is
 /// positively homogeneous (ReLU, leaky ReLU) with any that are not negative, one that leaves zero at zero (ReLU6, Hardswish,
-/// tanh) with zeros and ones. A scale of ones goes wherever it stands. What cannot be folded stays, with the reason.
+/// tanh) with zeros and ones. A scale of ones goes wherever it stands. What cannot be folded stays, with the reason; so does a
+/// scale that would make a weight greater than its type holds.
 ///
 /// `given` are shapes of inputs that the file leaves open, as for [`Units::find`](crate::analysis::Units::find).
 ///
 /// # Errors
-/// [`SurgeryError::Shapes`] where `given` does not fit the model; [`SurgeryError::Tensor`] where a weight overflows its type;
-/// [`SurgeryError::Invalid`], a fault of this program.
+/// [`SurgeryError::Shapes`] where `given` does not fit the model; [`SurgeryError::Invalid`], a fault of this program.
 pub fn fold_scales(model: &Model, given: &InputShapes) -> Result<(Model, Vec<FoldedScale>), SurgeryError> {
     let mut graph = model.graph.clone();
     let (dead, unread) = (graph.dead_nodes(), graph.unread_initializers());
@@ -45,8 +45,8 @@ pub fn fold_scales(model: &Model, given: &InputShapes) -> Result<(Model, Vec<Fol
             Ok(changes) => {
                 let mut labels: Vec<String> = changes.iter().map(|change| graph.label(change.node)).collect();
                 labels.dedup();
-                for change in changes {
-                    carry_out(&mut graph, change)?;
+                for Change { node, position, tensor } in changes {
+                    settings::set_stored(&mut graph, node, position, tensor);
                 }
                 graph.redirect(scale.output, scale.input);
                 sweep(&mut graph, &dead, &unread);
@@ -59,21 +59,11 @@ pub fn fold_scales(model: &Model, given: &InputShapes) -> Result<(Model, Vec<Fol
     Ok((model.with_graph(graph), folded))
 }
 
-/// New numbers for a stored input of a node.
+/// What is to be stored at an input of a node.
 struct Change {
     node: NodeId,
     position: usize,
-    numbers: Vec<f32>,
-}
-
-fn carry_out(graph: &mut Graph, change: Change) -> Result<(), SurgeryError> {
-    let Some(value) = graph.node(change.node).input(change.position) else { return Ok(()) };
-    let Some(old) = graph.initializer(value).cloned() else { return Ok(()) };
-    let dims: Vec<usize> = old.dims.iter().map(|&size| size as usize).collect();
-    let new = tensor::with_f32(&old, &dims, &change.numbers);
-    let new = new.map_err(|source| SurgeryError::Tensor { value: graph.value_name(value).to_owned(), source })?;
-    settings::set_stored(graph, change.node, change.position, new);
-    Ok(())
+    tensor: TensorProto,
 }
 
 /// What must change so that the scale can go.
@@ -200,7 +190,14 @@ impl Walk<'_> {
             let factor = self.numbers[if self.numbers.len() == 1 { 0 } else { channel_of(place) }];
             (f64::from(number) * f64::from(factor)) as f32
         };
-        Ok(Change { node, position, numbers: numbers.iter().enumerate().map(scaled).collect() })
+        let scaled: Vec<f32> = numbers.iter().enumerate().map(scaled).collect();
+        let dims: Vec<usize> = stored.dims.iter().map(|&size| size as usize).collect();
+        let tensor = tensor::with_f32(stored, &dims, &scaled).map_err(|error| format!("{}: {error}", what()))?;
+        let kept = tensor::to_f32(&tensor).map_err(|error| format!("{}: {error}", what()))?;
+        match numbers.iter().zip(kept.iter()).find(|(number, kept)| number.is_finite() && !kept.is_finite()) {
+            None => Ok(Change { node, position, tensor }),
+            Some((number, _)) => Err(format!("{} holds {number}, which its type cannot hold scaled", what())),
+        }
     }
 
     /// The channel of each element of a stored tensor; `None` where there are not as many as the scale has numbers.
