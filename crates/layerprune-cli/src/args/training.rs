@@ -45,7 +45,8 @@ pub(crate) struct ScratchArgs {
     pub(crate) init: Init,
     /// Equal compute: --epochs are those of training this model, and MODEL gets as many more as it costs fewer MACs, rounded
     /// to the nearest whole epoch; what the schedule says in epochs is stretched alike (Scratch-B of Liu et al.,
-    /// "Rethinking the Value of Network Pruning", ICLR 2019)
+    /// "Rethinking the Value of Network Pruning", ICLR 2019). Where --normalize is not given, the one under which this model
+    /// is right most often is taken, as random weights tell none
     #[arg(long, value_name = "UNPRUNED.onnx")]
     pub(crate) as_much_as: Option<PathBuf>,
 }
@@ -90,7 +91,7 @@ pub(crate) struct GoingOnArgs {
     /// checkpoint, where there is none beside the output. Without this flag the same command goes on where it can
     #[arg(long, value_name = "FOLDER", num_args = 0..=1, require_equals = true, conflicts_with = "restart")]
     pub(crate) resume: Option<Option<PathBuf>>,
-    /// Begin anew even where a run that was broken off could be continued
+    /// Begin anew even where a run that was broken off could be continued; its checkpoint goes once the first step is done
     #[arg(long)]
     pub(crate) restart: bool,
 }
@@ -111,10 +112,12 @@ pub(crate) struct SettingArgs {
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) batch_size: Option<usize>,
     /// What computes: `cpu`, `wgpu` for a graphics processor through Vulkan, Metal or Direct3D 12, `cuda`; `wgpu:1` is the second
-    /// of its kind. What is not `cpu` must have been built in (docs/guide/training.md). `cpu` where not given
+    /// of its kind. `wgpu` and `cuda` are refused unless this program was built with `--features wgpu` or `cuda`. `cpu` where
+    /// not given
     #[arg(long, value_name = "cpu|wgpu[:N]|cuda[:N]")]
     pub(crate) device: Option<Device>,
-    /// Which epoch's model is written: `best` of the held-out part, never of the test set, or `last`. `best` where not given
+    /// Which epoch's model is written: `best` of the held-out part, never of the test set, or `last`. Where not given, `best`;
+    /// `last` with training towards sparsity, whose early epochs are the least sparse, and with --without-labels
     #[arg(long, value_enum)]
     pub(crate) keep: Option<Keep>,
     /// Early stopping: end after N epochs in a row that were not better on the held-out part than the best before

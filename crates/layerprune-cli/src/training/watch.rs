@@ -113,7 +113,14 @@ impl<'a> Watch<'a> {
             return Ok(());
         }
         self.begun = true;
-        self.run.try_held_out(self.model)?;
+        let trying = Instant::now();
+        let tried = self.run.try_held_out(self.model);
+        // An interruption is seen to behind the step.
+        if !interrupt::asked() {
+            tried?;
+        }
+        self.began += trying.elapsed();
+        self.bar.leave_out(trying.elapsed());
         if self.run.going_on.restart {
             self.folder.clear();
         }
