@@ -82,11 +82,11 @@ fn the_kind_of_targets_tells_the_loss_whatever_values_a_part_has() {
     };
     table(&place, "path,a,b,c", |_, _, label| format!(",{},0,1", u8::from(label == 0)));
     assert_eq!(loss("held-out"), "binary-cross-entropy");
-    let done = place.run("eval net.onnx --data pngs/data.csv --normalize none --loss cross-entropy");
+    let done = place.run("eval net.onnx --data pngs/data.csv --normalize none --split held-out --loss cross-entropy");
     done.fails(1, &["error: accuracy needs one class for each image, which `csv:pngs/data.csv` does not give"]);
     // One number of all is neither 0 nor 1, and only one of the parts has it.
-    table(&place, "path,x,y,z", |split, number, _| {
-        format!(",{},0,1", if (split, number) == ("train", 0) { "7.5" } else { "1" })
+    table(&place, "path,x,y,z,split", |split, number, _| {
+        format!(",{},0,1,{split}", if (split, number) == ("train", 0) { "7.5" } else { "1" })
     });
     for split in ["train", "held-out", "test"] {
         assert_eq!(loss(split), "mean-squared", "{split}");
