@@ -40,7 +40,8 @@ pub(crate) struct TrainArgs {
 #[command(next_help_heading = "Scratch control")]
 pub(crate) struct ScratchArgs {
     /// Weights to begin with. A pruned model that is no better than the same architecture from random weights, at equal
-    /// compute, gained nothing by what it kept of the original
+    /// compute, gained nothing by what it kept of the original. Random weights tell no normalisation: without --normalize and
+    /// --as-much-as, pixels are only scaled to 0..1
     #[arg(long, value_enum, default_value_t = Init::Random)]
     pub(crate) init: Init,
     /// Equal compute: --epochs are those of training this model, and MODEL gets as many more as it costs fewer MACs, rounded
@@ -87,8 +88,8 @@ pub(crate) struct KeepingArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Going on after an interruption")]
 pub(crate) struct GoingOnArgs {
-    /// Go on from the checkpoint of a run that was broken off, and fail where there is none; with FOLDER from that
-    /// checkpoint, where there is none beside the output. Without this flag the same command goes on where it can
+    /// Go on from `OUTPUT.checkpoint`, which a run that was broken off left, and fail where it is not there; with FOLDER from
+    /// that checkpoint, where there is none beside the output. Without this flag the same command goes on where it can
     #[arg(long, value_name = "FOLDER", num_args = 0..=1, require_equals = true, conflicts_with = "restart")]
     pub(crate) resume: Option<Option<PathBuf>>,
     /// Begin anew even where a run that was broken off could be continued; its checkpoint goes once the first step is done
@@ -178,7 +179,7 @@ pub(crate) struct SettingArgs {
     #[arg(long, value_name = "MODEL.onnx", help_heading = "Learning from a teacher")]
     pub(crate) teacher: Option<PathBuf>,
     /// What both models' outputs are divided by before they are compared: the higher, the more the teacher's unlikely classes
-    /// count; 4 where not given
+    /// count; 4 where not given. Not for losses of numbers, `mean-squared` and `mean-absolute`
     #[arg(long, value_name = "T", help_heading = "Learning from a teacher")]
     pub(crate) distill_temperature: Option<f64>,
     /// How much the teacher counts, from 0 to 1; labels count as much less. 0.9 where not given
@@ -187,7 +188,7 @@ pub(crate) struct SettingArgs {
     /// Also learn what the blocks of the teacher give that are left in the model; 1 is a good start
     #[arg(long, value_name = "WEIGHT", help_heading = "Learning from a teacher")]
     pub(crate) distill_block_weight: Option<f64>,
-    /// Only these blocks' values, by globs over their names; with a block weight of 1 where none is given
+    /// Only these blocks' values, by globs over their names; --distill-block-weight is then 1 where not given
     #[arg(long, value_delimiter = ',', value_name = "GLOB", help_heading = "Learning from a teacher")]
     pub(crate) distill_blocks: Option<Vec<String>>,
     /// Learn from the teacher alone, never looking at labels. Nothing can be measured then, so that the last epoch is kept

@@ -198,6 +198,7 @@ fn distill(args: &SettingArgs) -> Result<Option<Distill>> {
         ("--patience", args.patience.is_some()),
         ("--distill-weight", args.distill_weight.is_some()),
         ("--keep best", args.keep == Some(Keep::Best)),
+        ("--label-smoothing", args.label_smoothing.is_some_and(|share| share != 0.0)),
     ];
     if let Some((flag, _)) = refused.into_iter().find(|(_, given)| without_labels && *given) {
         return Err(Usage(format!("`{flag}` says nothing together with `--without-labels`")).into());
@@ -377,6 +378,8 @@ mod tests {
         let error = |args| chosen(&args, FINETUNE, 0).unwrap_err().to_string();
         let keep = SettingArgs { without_labels: Some(true), keep: Some(Keep::Best), ..taught() };
         assert!(error(keep).starts_with("`--keep best` says nothing"));
+        let smooth = SettingArgs { without_labels: Some(true), label_smoothing: Some(0.1), ..taught() };
+        assert!(error(smooth).starts_with("`--label-smoothing` says nothing"));
         let blocks =
             SettingArgs { distill_blocks: Some(vec!["*".into()]), distill_block_weight: Some(0.0), ..taught() };
         assert!(error(blocks).starts_with("`--distill-blocks` says nothing"));
