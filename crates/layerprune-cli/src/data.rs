@@ -57,7 +57,18 @@ pub(crate) struct Misfit {
 /// flags nor a file beside the model give a normalisation, the one is taken under which the model is right most often, if it
 /// is `trained`.
 pub(crate) fn open(args: &DataArgs, path: &Path, model: &Model, trained: bool, global: &Global) -> Result<Data> {
-    let opened = open_as(args, path, model, trained, true, global)?;
+    open_judged_by(args, path, model, trained.then_some(model), global)
+}
+
+/// The same, with a normalisation that suits `judge`, a trained model that takes the same images; none without one.
+pub(crate) fn open_judged_by(
+    args: &DataArgs,
+    path: &Path,
+    model: &Model,
+    judge: Option<&Model>,
+    global: &Global,
+) -> Result<Data> {
+    let opened = open_as(args, path, model, judge, true, global)?;
     if !opened.train.has_labels() && opened.train.target_kind().is_none() {
         return Err(
             CannotBeDone(format!("`{}` has images without labels, and labels are needed", opened.source)).into()
@@ -68,20 +79,31 @@ pub(crate) fn open(args: &DataArgs, path: &Path, model: &Model, trained: bool, g
 
 /// The same of images that need no labels but are divided by them, where they have some, as for other commands.
 pub(crate) fn open_labelled_or_not(args: &DataArgs, path: &Path, model: &Model, global: &Global) -> Result<Data> {
-    open_as(args, path, model, true, true, global)
+    open_as(args, path, model, Some(model), true, global)
 }
 
 /// Opens the training part of a data set for `model`, trained, for its images alone. Labels are only looked at where no
 /// normalisation is given, to find it as [`open`] does; with one, folders need not be the model's classes.
 pub(crate) fn open_images(args: &DataArgs, path: &Path, model: &Model, global: &Global) -> Result<Data> {
-    open_as(args, path, model, true, false, global)
+    open_images_judged_by(args, path, model, Some(model), global)
+}
+
+/// The same, with a normalisation as [`open_judged_by`] takes it.
+pub(crate) fn open_images_judged_by(
+    args: &DataArgs,
+    path: &Path,
+    model: &Model,
+    judge: Option<&Model>,
+    global: &Global,
+) -> Result<Data> {
+    open_as(args, path, model, judge, false, global)
 }
 
 fn open_as(
     args: &DataArgs,
     path: &Path,
     model: &Model,
-    trained: bool,
+    judge: Option<&Model>,
     labelled: bool,
     global: &Global,
 ) -> Result<Data> {
@@ -92,7 +114,7 @@ fn open_as(
     if !(images.held_out > 0.0 && images.held_out < 1.0) {
         return Err(Usage(format!("`--held-out {}` is no share between 0 and 1", images.held_out)).into());
     }
-    let labelled = labelled || given.preprocess.is_none();
+    let labelled = labelled || given.preprocess.is_none() && judge.is_some();
     let whole = split(&spec, Split::Train, &options)?;
     let (train, held_out) = match labelled {
         true => whole.hold_out(images.held_out, global.seed())?,
@@ -104,11 +126,15 @@ fn open_as(
         expect_classes(model, &spec, &train, global)?;
     }
     let mut doubt = None;
-    let preprocess = match (given.preprocess, trained) {
+    let preprocess = match (given.preprocess, judge) {
         (Some(preprocess), _) => preprocess,
-        (None, false) => Preprocess::default(),
-        (None, true) => {
-            let (chosen, unclear) = choose(model, &train, gray_to_rgb, global)?;
+        (None, None) => {
+            let text = "normalisation: none, pixels are only scaled to 0..1, as no trained model tells one; `--normalize` sets it";
+            progress::note(global, text);
+            Preprocess::default()
+        }
+        (None, Some(judge)) => {
+            let (chosen, unclear) = choose(judge, &train, gray_to_rgb, global)?;
             doubt = unclear;
             chosen
         }

@@ -38,6 +38,7 @@ pub(crate) struct Finished {
 
 /// Does what `recipe` says with `model`, which came from `name`.
 pub(crate) fn run(recipe: &Recipe, model: &Model, name: &str, global: &Global) -> Result<Finished> {
+    let chosen = training::chosen(&recipe.recover.settings, training::FINETUNE, global.seed())?;
     let folder = recipe.output.clone();
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
     let data = data::open(&recipe.data_args(), &recipe.model, model, true, global)?;
@@ -50,7 +51,6 @@ pub(crate) fn run(recipe: &Recipe, model: &Model, name: &str, global: &Global) -
     };
     prune::expect_possible(&units, &target, &constraints)?;
     let criteria = scoring::parse(&recipe.score.criteria, &recipe.criterion_args())?;
-    let chosen = training::chosen(&recipe.recover.settings, training::FINETUNE, global.seed())?;
     let job = Job { criteria, target, constraints, shapes: Default::default() };
     let mut record = start_record(recipe, model, name, &data, &test);
     let criteria = job.criteria.clone();

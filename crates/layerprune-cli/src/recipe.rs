@@ -268,6 +268,10 @@ impl Recipe {
             let text = "`prune.batch`, `score.embedding` and `score.samples` are above 0";
             return Err(Usage(text.to_owned()).into());
         }
+        if let Some(minutes) = recipe.recover.checkpoint_every.filter(|it| !(it.is_finite() && *it >= 0.0)) {
+            let text = format!("`recover.checkpoint-every` is {minutes}, a number of minutes of at least 0 is needed");
+            return Err(Usage(text).into());
+        }
         let latency = &recipe.latency;
         if latency.batch.is_empty() || latency.batch.contains(&0) || latency.threads == 0 || latency.samples == 0 {
             return Err(Usage("`latency` needs batch sizes, threads and samples above 0".to_owned()).into());

@@ -2,7 +2,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use layerprune::files;
-use layerprune::onnx::ModelDigest;
+use layerprune::onnx::{Model, ModelDigest};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -226,21 +226,46 @@ impl Checkpoint {
         Self { header, data }
     }
 
-    /// Puts `trainer` where the checkpoint was taken.
-    pub(crate) fn restore(&self, trainer: &mut Trainer<'_>) -> Result<(), CheckpointError> {
-        let expected = trainer.model.digest();
-        if self.header.model != expected {
-            return Err(CheckpointError::OtherModel { found: self.header.model.clone(), expected });
+    /// Refuses a checkpoint of another run than one that trains `model`, with what `teacher` says where there is one, by
+    /// `settings` on data of `batches_per_epoch`. Going on from a checkpoint does the same; this is for callers that hold one
+    /// of a run that is over.
+    ///
+    /// # Errors
+    /// The first of model, settings, data and teacher that is another one.
+    pub fn check(
+        &self,
+        model: &Model,
+        teacher: Option<&Model>,
+        settings: &Settings,
+        batches_per_epoch: usize,
+    ) -> Result<(), CheckpointError> {
+        self.expect(model.digest(), teacher.map(Model::digest).as_ref(), settings, batches_per_epoch)
+    }
+
+    fn expect(
+        &self,
+        model: ModelDigest,
+        teacher: Option<&ModelDigest>,
+        settings: &Settings,
+        batches_per_epoch: usize,
+    ) -> Result<(), CheckpointError> {
+        let header = &self.header;
+        if header.model != model {
+            return Err(CheckpointError::OtherModel { found: header.model.clone(), expected: model });
         }
-        same_settings(&self.header.settings, trainer.settings)?;
-        let (found, expected) = (self.header.batches_per_epoch, trainer.batches_per_epoch);
-        if found != expected {
+        same_settings(&header.settings, settings)?;
+        if header.batches_per_epoch != batches_per_epoch {
+            let (found, expected) = (header.batches_per_epoch, batches_per_epoch);
             return Err(CheckpointError::OtherData { found, expected });
         }
+        if header.teacher.as_ref() != teacher { Err(CheckpointError::OtherTeacher) } else { Ok(()) }
+    }
+
+    /// Puts `trainer` where the checkpoint was taken.
+    pub(crate) fn restore(&self, trainer: &mut Trainer<'_>) -> Result<(), CheckpointError> {
+        let teacher = trainer.teacher.as_ref().map(|teacher| &teacher.digest);
+        self.expect(trainer.model.digest(), teacher, trainer.settings, trainer.batches_per_epoch)?;
         possible(&self.header.progress, trainer.settings.epochs, trainer.steps_per_epoch())?;
-        if self.header.teacher.as_ref() != trainer.teacher.as_ref().map(|teacher| &teacher.digest) {
-            return Err(CheckpointError::OtherTeacher);
-        }
         let sections: Vec<Listed> = trainer.sections().iter().map(Listed::of).collect();
         if self.header.sections != sections || self.header.numbers() != Some(self.data.len()) {
             return Err(CheckpointError::OtherWeights);

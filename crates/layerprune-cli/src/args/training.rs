@@ -40,12 +40,14 @@ pub(crate) struct TrainArgs {
 #[command(next_help_heading = "Scratch control")]
 pub(crate) struct ScratchArgs {
     /// Weights to begin with. A pruned model that is no better than the same architecture from random weights, at equal
-    /// compute, gained nothing by what it kept of the original
+    /// compute, gained nothing by what it kept of the original. Random weights tell no normalisation: without --normalize and
+    /// --as-much-as, pixels are only scaled to 0..1
     #[arg(long, value_enum, default_value_t = Init::Random)]
     pub(crate) init: Init,
     /// Equal compute: --epochs are those of training this model, and MODEL gets as many more as it costs fewer MACs, rounded
     /// to the nearest whole epoch; what the schedule says in epochs is stretched alike (Scratch-B of Liu et al.,
-    /// "Rethinking the Value of Network Pruning", ICLR 2019)
+    /// "Rethinking the Value of Network Pruning", ICLR 2019). Where --normalize is not given, the one under which this model
+    /// is right most often is taken, as random weights tell none
     #[arg(long, value_name = "UNPRUNED.onnx")]
     pub(crate) as_much_as: Option<PathBuf>,
 }
@@ -86,11 +88,11 @@ pub(crate) struct KeepingArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Going on after an interruption")]
 pub(crate) struct GoingOnArgs {
-    /// Go on from the checkpoint of a run that was broken off, and fail where there is none; with FOLDER from that
-    /// checkpoint, where there is none beside the output. Without this flag the same command goes on where it can
+    /// Go on from `OUTPUT.checkpoint`, which a run that was broken off left, and fail where it is not there; with FOLDER from
+    /// that checkpoint, where there is none beside the output. Without this flag the same command goes on where it can
     #[arg(long, value_name = "FOLDER", num_args = 0..=1, require_equals = true, conflicts_with = "restart")]
     pub(crate) resume: Option<Option<PathBuf>>,
-    /// Begin anew even where a run that was broken off could be continued
+    /// Begin anew even where a run that was broken off could be continued; its checkpoint goes once the first step is done
     #[arg(long)]
     pub(crate) restart: bool,
 }
@@ -111,10 +113,12 @@ pub(crate) struct SettingArgs {
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) batch_size: Option<usize>,
     /// What computes: `cpu`, `wgpu` for a graphics processor through Vulkan, Metal or Direct3D 12, `cuda`; `wgpu:1` is the second
-    /// of its kind. What is not `cpu` must have been built in (docs/guide/training.md). `cpu` where not given
+    /// of its kind. `wgpu` and `cuda` are refused unless this program was built with `--features wgpu` or `cuda`. `cpu` where
+    /// not given
     #[arg(long, value_name = "cpu|wgpu[:N]|cuda[:N]")]
     pub(crate) device: Option<Device>,
-    /// Which epoch's model is written: `best` of the held-out part, never of the test set, or `last`. `best` where not given
+    /// Which epoch's model is written: `best` of the held-out part, never of the test set, or `last`. Where not given, `best`;
+    /// `last` with training towards sparsity, whose early epochs are the least sparse, and with --without-labels
     #[arg(long, value_enum)]
     pub(crate) keep: Option<Keep>,
     /// Early stopping: end after N epochs in a row that were not better on the held-out part than the best before
@@ -175,7 +179,7 @@ pub(crate) struct SettingArgs {
     #[arg(long, value_name = "MODEL.onnx", help_heading = "Learning from a teacher")]
     pub(crate) teacher: Option<PathBuf>,
     /// What both models' outputs are divided by before they are compared: the higher, the more the teacher's unlikely classes
-    /// count; 4 where not given
+    /// count; 4 where not given. Not for losses of numbers, `mean-squared` and `mean-absolute`
     #[arg(long, value_name = "T", help_heading = "Learning from a teacher")]
     pub(crate) distill_temperature: Option<f64>,
     /// How much the teacher counts, from 0 to 1; labels count as much less. 0.9 where not given
@@ -184,7 +188,7 @@ pub(crate) struct SettingArgs {
     /// Also learn what the blocks of the teacher give that are left in the model; 1 is a good start
     #[arg(long, value_name = "WEIGHT", help_heading = "Learning from a teacher")]
     pub(crate) distill_block_weight: Option<f64>,
-    /// Only these blocks' values, by globs over their names; with a block weight of 1 where none is given
+    /// Only these blocks' values, by globs over their names; --distill-block-weight is then 1 where not given
     #[arg(long, value_delimiter = ',', value_name = "GLOB", help_heading = "Learning from a teacher")]
     pub(crate) distill_blocks: Option<Vec<String>>,
     /// Learn from the teacher alone, never looking at labels. Nothing can be measured then, so that the last epoch is kept

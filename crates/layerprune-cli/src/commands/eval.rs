@@ -13,10 +13,7 @@ pub(crate) fn run(args: &EvalArgs, global: &Global) -> Result<()> {
     let model = model::read(&args.model)?;
     let data = data::open(&args.data, &args.model, &model, true, global)?;
     let set = data.part(args.split)?;
-    let loss = match args.loss {
-        Some(loss) => loss,
-        None => training::told_loss(&data, &set)?,
-    };
+    let loss = args.loss.unwrap_or_else(|| training::told_loss(&set));
     if loss != LossName::CrossEntropy {
         let judged = training::judged(&model, &data, &set, loss, global)?;
         return output::print(global, &judged, judged_text);

@@ -70,6 +70,8 @@ pub(crate) fn run(args: &SweepArgs, global: &Global) -> Result<()> {
         let name = budgets.to_string();
         let done = |point: &SweepPoint| point.budget == name && is_whole(&folder.join(&point.file), &point.digest);
         if sweep.points.iter().any(done) {
+            // A run that was killed just before this left the checkpoint.
+            way.run(&folder.join(file_of(percent)))?.forget();
             continue;
         }
         progress::note(global, &format!("{name}:"));
@@ -99,6 +101,12 @@ pub(crate) fn run(args: &SweepArgs, global: &Global) -> Result<()> {
 
 fn file_of(percent: f64) -> String {
     format!("reduction-{percent}.onnx")
+}
+
+/// Whether `name` is that of a point's file with `ending` behind it.
+fn is_of_a_point(name: &str, ending: &str) -> bool {
+    let percent = name.strip_prefix("reduction-").and_then(|rest| rest.strip_suffix(ending)?.strip_suffix(".onnx"));
+    percent.and_then(|percent| percent.parse().ok()).is_some_and(|percent| name == file_of(percent) + ending)
 }
 
 /// Whether the file is the model that was written.
@@ -224,9 +232,10 @@ fn found(folder: &Path, start: Sweep, restart: bool) -> Result<Sweep> {
         for entry in fs::read_dir(folder)?.flatten() {
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            if name == SCORES || name.starts_with("reduction-") && name.contains(".onnx.") {
-                let path = entry.path();
-                let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            if is_of_a_point(&name, ".checkpoint") {
+                training::remove_checkpoint(&entry.path())?;
+            } else if name == SCORES || is_of_a_point(&name, ".epochs.jsonl") {
+                let _ = fs::remove_file(entry.path());
             }
         }
         return Ok(start);

@@ -11,10 +11,15 @@ use crate::training::{self, Run, Trained};
 pub(crate) fn train(args: &TrainArgs, global: &Global) -> Result<()> {
     let (training, scratch) = (&args.training, &args.scratch);
     expect_writable(&training.output)?;
+    training::chosen(&args.training.settings, training::TRAIN, global.seed())?;
     let mut model = model::read(&training.model)?;
     let whole =
         scratch.as_much_as.as_deref().map(|path| Ok::<_, anyhow::Error>((model::read(path)?, path))).transpose()?;
-    let data = open(training, &model, scratch.init == Init::Given, global)?;
+    let judge = match scratch.init {
+        Init::Given => Some(&model),
+        Init::Random => whole.as_ref().map(|(whole, _)| whole),
+    };
+    let data = open(training, &model, judge, global)?;
     if scratch.init == Init::Random {
         model = layerprune_train::initialize(&model, global.seed())?;
     }
@@ -28,15 +33,17 @@ pub(crate) fn train(args: &TrainArgs, global: &Global) -> Result<()> {
 /// Trains on from the weights of a model and writes it.
 pub(crate) fn finetune(args: &FinetuneArgs, global: &Global) -> Result<()> {
     expect_writable(&args.output)?;
+    training::chosen(&args.settings, training::FINETUNE, global.seed())?;
     let model = model::read(&args.model)?;
-    let data = open(args, &model, true, global)?;
+    let data = open(args, &model, Some(&model), global)?;
     finish(args, &run(args, &data, training::FINETUNE, global)?, &model, global)
 }
 
-fn open(args: &FinetuneArgs, model: &Model, trained: bool, global: &Global) -> Result<Data> {
+/// The data, with the normalisation that suits `judge` where none is given.
+fn open(args: &FinetuneArgs, model: &Model, judge: Option<&Model>, global: &Global) -> Result<Data> {
     let data = match args.settings.without_labels.unwrap_or_default() {
-        true => data::open_images(&args.data, &args.model, model, global)?,
-        false => data::open(&args.data, &args.model, model, trained, global)?,
+        true => data::open_images_judged_by(&args.data, &args.model, model, judge, global)?,
+        false => data::open_judged_by(&args.data, &args.model, model, judge, global)?,
     };
     data.expect_clear_normalisation()?;
     Ok(data)
@@ -44,8 +51,8 @@ fn open(args: &FinetuneArgs, model: &Model, trained: bool, global: &Global) -> R
 
 fn run<'a>(args: &FinetuneArgs, data: &'a Data, learning_rate: f64, global: &'a Global) -> Result<Run<'a>> {
     let mut settings = args.settings.clone();
-    if settings.loss.is_none() && !settings.without_labels.unwrap_or_default() {
-        settings.loss = Some(training::told_loss(data, &data.train)?);
+    if settings.loss.is_none() {
+        settings.loss = Some(training::told_loss(&data.train));
     }
     let chosen = training::chosen(&settings, learning_rate, global.seed())?;
     let mut run = Run::new(data, chosen, &args.output, &args.records.keeping, global);

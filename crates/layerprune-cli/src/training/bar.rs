@@ -44,6 +44,11 @@ impl TrainingBar {
         self.last = Instant::now();
     }
 
+    /// Leaves out some time in which there was no training.
+    pub(super) fn leave_out(&mut self, time: Duration) {
+        self.last += time;
+    }
+
     pub(super) fn step(&mut self, step: &StepDone<'_>) {
         let images = step.images.max(1) as f64;
         let now = Shown {

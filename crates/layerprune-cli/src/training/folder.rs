@@ -1,7 +1,8 @@
 //! `OUTPUT.checkpoint`: all that a run needs to go on where it was broken off.
 //!
-//! The folder holds the training library's checkpoint, the best model so far, and `state.json`, which names them. A new
-//! state is complete once `state.json` is replaced, in one step; files that it does not name are of no use and go.
+//! The folder holds the training library's checkpoint, the best model so far in a folder of its own, for it may be of
+//! several files, and `state.json`, which names them. A new state is complete once `state.json` is replaced, in one step;
+//! what it does not name is of no use and goes. What has no name of this module's making is someone else's and stays.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -20,6 +21,8 @@ use crate::output::{read_json, write_file};
 
 const STATE: &str = "state.json";
 const LOCK: &str = "lock";
+/// The model in the folder of a result.
+const MODEL: &str = "model.onnx";
 const SCHEMA: u32 = 1;
 
 /// What the command knows of a run, beside what the training library does.
@@ -35,7 +38,8 @@ pub(super) struct State {
     pub(super) seconds: f64,
     /// The library's checkpoint.
     weights: String,
-    /// The model that is the result if no later epoch's is: the best so far, or that of the epoch training stopped after.
+    /// The folder of the model that is the result if no later epoch's is: the best so far, or that of the epoch training
+    /// stopped after.
     result: Option<String>,
 }
 
@@ -46,7 +50,7 @@ impl State {
 }
 
 impl State {
-    /// The files that it names.
+    /// The file and the folder that it names.
     fn names(&self) -> Vec<String> {
         [Some(self.weights.clone()), self.result.clone()].into_iter().flatten().collect()
     }
@@ -68,7 +72,11 @@ impl Folder {
             }
             fs::create_dir_all(path).with_context(context)?;
             let name = path.join(LOCK);
-            let lock = File::options().create(true).append(true).open(&name).with_context(context)?;
+            let lock = match File::options().create(true).append(true).open(&name) {
+                // Another run removed the folder just now.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                lock => lock.with_context(context)?,
+            };
             match lock.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -109,7 +117,7 @@ impl Folder {
     /// Takes over what a state in another folder names.
     pub(super) fn adopt(&self, from: &Path, state: &State) -> Result<()> {
         for name in state.names() {
-            fs::copy(from.join(&name), self.path.join(&name))
+            copy(&from.join(&name), &self.path.join(&name))
                 .with_context(|| format!("cannot copy `{}`", from.join(&name).display()))?;
         }
         write_file(&self.path.join(STATE), &serde_json::to_string(state)?)
@@ -117,8 +125,10 @@ impl Folder {
 
     /// Keeps the model of an epoch as the result, unless a later one's is; it counts with the next [`Folder::save`].
     pub(super) fn keep_result(&self, state: &mut State, model: &Model, epoch: usize) -> Result<()> {
-        let name = format!("result-{epoch}.onnx");
-        model.write(self.path.join(&name))?;
+        let name = format!("result-{epoch}");
+        let folder = self.path.join(&name);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
+        model.write(folder.join(MODEL))?;
         state.result = Some(name);
         Ok(())
     }
@@ -126,7 +136,7 @@ impl Folder {
     /// The model that was kept as the result.
     pub(super) fn result(&self, state: &State) -> Result<Option<Model>> {
         let Some(name) = &state.result else { return Ok(None) };
-        let path = self.path.join(name);
+        let path = self.path.join(name).join(MODEL);
         let context = || format!("cannot use `{}`, which belongs to the checkpoint", path.display());
         Model::read(&path).map(Some).with_context(context)
     }
@@ -136,21 +146,26 @@ impl Folder {
         state.weights = format!("{at}.weights");
         checkpoint.save(self.path.join(&state.weights))?;
         write_file(&self.path.join(STATE), &serde_json::to_string(state)?)?;
-        let names = state.names();
-        let named = |name: &OsStr| name == STATE || name == LOCK || names.iter().any(|it| name == it.as_str());
-        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
-            if !named(&entry.file_name()) {
-                let _ = fs::remove_file(entry.path());
-            }
-        }
+        self.remove_all_but(&state.names());
         Ok(())
     }
 
-    /// Removes what is in the folder, but keeps it taken.
+    /// Removes the state and what belongs to it, but keeps the folder taken.
     pub(super) fn clear(&self) {
+        // First what names the rest: a state that names what is gone would stand in the way of the next run.
+        let _ = fs::remove_file(self.path.join(STATE));
+        if !Self::holds_state(&self.path) {
+            self.remove_all_but(&[]);
+        }
+    }
+
+    /// Removes all weights and results but these.
+    fn remove_all_but(&self, names: &[String]) {
         for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
-            if entry.file_name() != LOCK {
-                let _ = fs::remove_file(entry.path());
+            let name = entry.file_name();
+            if is_own(&name) && !names.iter().any(|it| name == it.as_str()) {
+                let is_folder = entry.file_type().is_ok_and(|it| it.is_dir());
+                let _ = if is_folder { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
             }
         }
     }
@@ -160,18 +175,46 @@ impl Drop for Folder {
     /// A folder with nothing to go on from need not stay.
     fn drop(&mut self) {
         if !Self::holds_state(&self.path) {
-            let _ = fs::remove_dir_all(&self.path);
+            self.remove_all_but(&[]);
+            let _ = fs::remove_file(self.path.join(LOCK));
+            // Fails where something is left that is not ours.
+            let _ = fs::remove_dir(&self.path);
         }
     }
 }
 
-/// Removes the folder, unless another run has taken it.
-pub(super) fn remove(path: &Path) {
-    if path.is_dir()
-        && let Ok(folder) = Folder::take(path)
-    {
-        folder.clear();
+/// Removes the checkpoint at `path`, where there is one.
+///
+/// # Errors
+/// Where another run has taken it.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        Folder::take(path)?.clear();
     }
+    Ok(())
+}
+
+/// Whether it is a name that this module gives: `3-120.weights`, `result-3`, or a file that was being written.
+fn is_own(name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let of_weights = name.strip_suffix(".weights").and_then(|at| at.split_once('-'));
+    of_weights.is_some_and(|(epoch, step)| is_number(epoch) && is_number(step))
+        || name.strip_prefix("result-").is_some_and(is_number)
+        || name.starts_with(".layerprune-")
+}
+
+/// Copies a file, or a folder with all that is in it.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    if !from.is_dir() {
+        return fs::copy(from, to).map(drop);
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        copy(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 /// Whether `file` is what stands at `path`.
@@ -186,4 +229,37 @@ fn is_at(file: &File, path: &Path) -> bool {
 #[cfg(not(unix))]
 fn is_at(_file: &File, path: &Path) -> bool {
     path.exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_our_own_form_are_ours() {
+        for name in ["3-120.weights", "0-1.weights", "result-12", ".layerprune-a1b2c3"] {
+            assert!(is_own(OsStr::new(name)), "{name}");
+        }
+        for name in ["notes.txt", "best.weights", "3-.weights", "result-", "result-3.onnx", "state.json", "lock"] {
+            assert!(!is_own(OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_folder_without_a_state_goes_unless_someone_put_something_there() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("tuned.onnx.checkpoint");
+        drop(Folder::take(&path).unwrap());
+        assert!(!path.exists());
+        let folder = Folder::take(&path).unwrap();
+        for name in ["notes.txt", "3-0.weights", STATE] {
+            fs::write(path.join(name), "").unwrap();
+        }
+        fs::create_dir(path.join("result-3")).unwrap();
+        assert!(remove(&path).is_err());
+        folder.clear();
+        drop(folder);
+        let left: Vec<_> = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["notes.txt"]);
+    }
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use layerprune::onnx::Model;
 use layerprune::record::{Accuracy, Proportion};
-use layerprune_data::{Augment, BatchOptions, Dataset};
+use layerprune_data::{Augment, BatchOptions, Dataset, TargetKind};
 use layerprune_train::{Evaluation, Loss, TrainError};
 use serde::Serialize;
 
@@ -71,16 +71,13 @@ pub(crate) fn judged(model: &Model, data: &Data, set: &Dataset, loss: LossName, 
     })
 }
 
-/// The loss that the targets of `set` ask for: none asks for classes, zeros and ones for several labels, else numbers.
-pub(crate) fn told_loss(data: &Data, set: &Dataset) -> Result<LossName> {
-    let first = data.plain(set, data::BATCH)?.next().transpose()?;
-    Ok(match first.and_then(|batch| batch.targets) {
+/// The loss that suits what the data set gives for each image: a class, several labels, or numbers.
+pub(crate) fn told_loss(set: &Dataset) -> LossName {
+    match set.target_kind() {
         None => LossName::CrossEntropy,
-        Some(targets) if targets.values.iter().all(|&value| value == 0.0 || value == 1.0) => {
-            LossName::BinaryCrossEntropy
-        }
-        Some(_) => LossName::MeanSquared,
-    })
+        Some(TargetKind::MultiLabel) => LossName::BinaryCrossEntropy,
+        Some(TargetKind::Regression) => LossName::MeanSquared,
+    }
 }
 
 /// Accuracy on `set` through the training library's forward pass.

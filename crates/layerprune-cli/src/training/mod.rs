@@ -13,6 +13,7 @@ mod sparsity;
 mod tensorboard;
 mod watch;
 
+pub(crate) use folder::remove as remove_checkpoint;
 pub(crate) use measure::{Judged, accuracy, judged, recalibrate, recalibrate_on, told_loss};
 pub(crate) use run::{Run, Trained};
 pub(crate) use settings::{Chosen, FINETUNE, TRAIN, chosen, filled, keys};

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use layerprune::batch::Batch;
 use layerprune::onnx::Model;
 use layerprune::record::EpochRow;
 use layerprune_data::{BatchOptions, Dataset};
-use layerprune_train::{Answers, Batches, Checkpoint, CheckpointError, DataError, Event};
+use layerprune_infer::Session;
+use layerprune_train::{Answers, Batches, Checkpoint, CheckpointError, DataError, Event, TrainError};
 
 use super::folder::{self, Folder, State};
 use super::settings::Chosen;
@@ -17,7 +18,7 @@ use super::watch::Watch;
 use super::{choice, measure, scratch, sparsity};
 use crate::args::{Global, GoingOnArgs, Keep, KeepingArgs};
 use crate::commands::eval;
-use crate::data::Data;
+use crate::data::{self, Data};
 use crate::{CannotBeDone, model, progress};
 
 /// Minutes between checkpoints where not given.
@@ -107,9 +108,9 @@ impl<'a> Run<'a> {
             return Err(CannotBeDone(format!("{images} training images do not fill a batch of {batch}")).into());
         }
         let folder = Folder::take(&self.checkpoint)?;
-        let (state, start) = self.found(&folder)?;
+        let (state, start) = self.found(&folder, (model, teacher.as_ref()), epochs.batches_per_epoch())?;
         let done = start.as_ref().map_or((0, 0), |checkpoint| (checkpoint.epochs_done(), checkpoint.steps_done()));
-        let mut watch = Watch::begin(self, folder, state, done, steps)?;
+        let mut watch = Watch::begin(self, model, folder, state, done, steps)?;
         if watch.is_over() {
             return watch.result(None);
         }
@@ -148,14 +149,21 @@ impl<'a> Run<'a> {
 
     /// Removes the checkpoint, once what it led to is written.
     pub(crate) fn forget(&self) {
-        folder::remove(&self.checkpoint);
+        // Where another run has taken it by now, it is that one's.
+        let _ = folder::remove(&self.checkpoint);
     }
 
-    /// The state to go on from, where there is one, with the library's checkpoint.
-    fn found(&self, folder: &Folder) -> Result<(State, Option<Checkpoint>)> {
+    /// The state to go on from, where there is one, with the library's checkpoint. Where all begins anew, an older one stays
+    /// until the first step has shown that training is possible.
+    fn found(
+        &self,
+        folder: &Folder,
+        (model, teacher): (&Model, Option<&Model>),
+        batches_per_epoch: usize,
+    ) -> Result<(State, Option<Checkpoint>)> {
         let circumstances = self.circumstances();
         if self.going_on.restart {
-            folder.clear();
+            return Ok((State::new(circumstances), None));
         }
         let elsewhere = self.going_on.resume.as_ref().and_then(Option::as_ref);
         let from = match elsewhere {
@@ -171,24 +179,48 @@ impl<'a> Run<'a> {
             return Ok((State::new(circumstances), None));
         }
         let (state, checkpoint) = Folder::load(from, &circumstances)?;
+        checkpoint.check(model, teacher, &self.chosen.settings, batches_per_epoch).map_err(TrainError::from)?;
         if *from != self.checkpoint {
             folder.adopt(from, &state)?;
         }
         Ok((state, Some(checkpoint)))
     }
 
+    /// Looks at a batch of the held-out part, so that what cannot be done there shows at once and not behind an epoch.
+    pub(super) fn try_held_out(&self, model: &Model) -> Result<()> {
+        let fixed = match self.chosen.has_labels() && self.chosen.is_classification() {
+            true => {
+                Session::load(model, &data::session_options(self.global)).context("cannot run the model")?.fixed_batch()
+            }
+            false => None,
+        };
+        let images = fixed.unwrap_or(data::BATCH).min(self.data.held_out.len());
+        if let Some(size) = fixed.filter(|&size| size > images) {
+            let text = format!(
+                "the model is fixed to batches of {size}, and {images} images are held out; `--held-out` sets their share"
+            );
+            return Err(CannotBeDone(text).into());
+        }
+        let few = self.data.held_out.subset(&(0..images).collect::<Vec<_>>())?;
+        self.judged(model, &few).map(drop)
+    }
+
     /// What a model comes to on the held-out part.
     pub(super) fn held_out(&self, model: &Model) -> Result<HeldOut> {
+        self.judged(model, &self.data.held_out)
+    }
+
+    fn judged(&self, model: &Model, set: &Dataset) -> Result<HeldOut> {
         let data = self.data;
         if !self.chosen.has_labels() {
             return Ok(HeldOut { answers: None, loss: None });
         }
         let quiet = Global { quiet: true, ..self.global.clone() };
         if self.chosen.is_classification() {
-            let accuracy = eval::accuracy(model, data, &data.held_out, "held-out", &quiet)?;
+            let accuracy = eval::accuracy(model, data, set, "held-out", &quiet)?;
             return Ok(HeldOut { answers: Some(accuracy.top1.percent), loss: accuracy.loss });
         }
-        let found = measure::evaluated(model, data, &data.held_out, &self.chosen.settings.loss, &quiet)?;
+        let found = measure::evaluated(model, data, set, &self.chosen.settings.loss, &quiet)?;
         Ok(HeldOut { answers: found.answers.map(Answers::percent), loss: Some(found.loss()) })
     }
 

@@ -35,11 +35,14 @@ pub(crate) fn filled(args: &SettingArgs, learning_rate: f64) -> SettingArgs {
     let mut preset = args.preset.map(preset::settings).unwrap_or_default();
     let optimizer = args.optimizer.or(preset.optimizer).unwrap_or(OptimizerName::Sgd);
     let default = Settings::default();
+    // Early epochs are the most accurate and the least sparse.
+    let is_sparse = [args.slimming, args.sss, args.masks, args.ecc].iter().any(Option::is_some);
+    let is_last = is_sparse || args.without_labels.unwrap_or_default();
     let (sgd, adam_w) = (Sgd::default(), AdamW::default());
     let defaults = SettingArgs {
         epochs: Some(default.epochs),
         batch_size: Some(default.batch_size),
-        keep: Some(Keep::Best),
+        keep: Some(if is_last { Keep::Last } else { Keep::Best }),
         optimizer: Some(optimizer),
         schedule: Some("cosine".to_owned()),
         warm_up: Some(default.warm_up_epochs),
@@ -93,6 +96,18 @@ pub(crate) fn chosen(args: &SettingArgs, learning_rate: f64, seed: u64) -> Resul
     if args.batch_size == Some(0) {
         return Err(Usage("`--batch-size` is above 0".to_owned()).into());
     }
+    if args.patience == Some(0) {
+        return Err(Usage("`--patience` is above 0".to_owned()).into());
+    }
+    let device = args.device.unwrap_or_default();
+    if !device.is_built_in() {
+        let name = device.to_string();
+        let kind = name.split(':').next().unwrap_or_default();
+        let text = format!(
+            "`--device {name}`: this program was built without it; `cargo install … --features {kind}` adds it, `cpu` is always there"
+        );
+        return Err(Usage(text).into());
+    }
     let settings = Settings {
         epochs: args.epochs.unwrap_or(default.epochs),
         batch_size: args.batch_size.unwrap_or(default.batch_size),
@@ -109,7 +124,7 @@ pub(crate) fn chosen(args: &SettingArgs, learning_rate: f64, seed: u64) -> Resul
         schedule: schedule(args.schedule.as_deref().unwrap_or("cosine"))?,
         warm_up_epochs: args.warm_up.unwrap_or(default.warm_up_epochs),
         seed,
-        device: args.device.unwrap_or_default(),
+        device,
         ..default
     };
     settings.check().map_err(with_flag)?;
@@ -179,9 +194,21 @@ fn distill(args: &SettingArgs) -> Result<Option<Distill>> {
             None => Ok(None),
         };
     }
-    let refused = [("--patience", args.patience.is_some()), ("--distill-weight", args.distill_weight.is_some())];
+    let refused = [
+        ("--patience", args.patience.is_some()),
+        ("--distill-weight", args.distill_weight.is_some()),
+        ("--keep best", args.keep == Some(Keep::Best)),
+        ("--label-smoothing", args.label_smoothing.is_some_and(|share| share != 0.0)),
+    ];
     if let Some((flag, _)) = refused.into_iter().find(|(_, given)| without_labels && *given) {
         return Err(Usage(format!("`{flag}` says nothing together with `--without-labels`")).into());
+    }
+    if args.distill_blocks.is_some() && args.distill_block_weight == Some(0.0) {
+        return Err(Usage("`--distill-blocks` says nothing together with `--distill-block-weight 0`".to_owned()).into());
+    }
+    if args.distill_temperature.is_some() && matches!(args.loss, Some(LossName::MeanSquared | LossName::MeanAbsolute)) {
+        let text = "`--distill-temperature` is for scores of classes; numbers are compared as they are";
+        return Err(Usage(text.to_owned()).into());
     }
     let default = Distill::default();
     let blocks = args.distill_blocks.clone().unwrap_or_default();
@@ -333,6 +360,34 @@ mod tests {
         assert!(error(SettingArgs { warm_up: Some(-1.0), ..args() }).starts_with("`--warm-up`: "));
         assert!(error(SettingArgs { label_smoothing: Some(1.5), ..args() }).starts_with("`--label-smoothing`: "));
         assert!(error(SettingArgs { schedule: Some("step:0:0.1".into()), ..args() }).starts_with("`--schedule`: "));
+    }
+
+    #[test]
+    fn the_last_epoch_is_kept_where_the_best_one_is_not_what_is_asked_for() {
+        let kept = |args: &SettingArgs| chosen(args, FINETUNE, 0).unwrap().keep;
+        let sparse = SettingArgs { sss: Some(0.01), ..SettingArgs::default() };
+        assert_eq!(kept(&sparse), Keep::Last);
+        assert_eq!(kept(&SettingArgs { keep: Some(Keep::Best), ..sparse }), Keep::Best);
+        let taught =
+            SettingArgs { teacher: Some("t.onnx".into()), without_labels: Some(true), ..SettingArgs::default() };
+        assert_eq!(kept(&taught), Keep::Last);
+    }
+
+    #[test]
+    fn what_would_do_nothing_is_refused_by_name() {
+        let taught = || SettingArgs { teacher: Some("t.onnx".into()), ..SettingArgs::default() };
+        let error = |args| chosen(&args, FINETUNE, 0).unwrap_err().to_string();
+        let keep = SettingArgs { without_labels: Some(true), keep: Some(Keep::Best), ..taught() };
+        assert!(error(keep).starts_with("`--keep best` says nothing"));
+        let smooth = SettingArgs { without_labels: Some(true), label_smoothing: Some(0.1), ..taught() };
+        assert!(error(smooth).starts_with("`--label-smoothing` says nothing"));
+        let blocks =
+            SettingArgs { distill_blocks: Some(vec!["*".into()]), distill_block_weight: Some(0.0), ..taught() };
+        assert!(error(blocks).starts_with("`--distill-blocks` says nothing"));
+        for loss in [LossName::MeanSquared, LossName::MeanAbsolute] {
+            let warm = SettingArgs { loss: Some(loss), distill_temperature: Some(2.0), ..taught() };
+            assert!(error(warm).starts_with("`--distill-temperature` is for"));
+        }
     }
 
     #[test]

@@ -35,6 +35,10 @@ pub(super) struct Watch<'a> {
     log: EpochLog,
     events: Option<EventFile>,
     bar: TrainingBar,
+    /// The model that training begins with.
+    model: &'a Model,
+    /// Whether anything happened yet.
+    begun: bool,
     /// What is said once it is certain that the checkpoint can be used.
     going_on: Option<String>,
     /// Epochs done, and steps of the epoch under way.
@@ -53,15 +57,17 @@ pub(super) struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    /// For a run of which `done` epochs, and steps of the next, were done before.
+    /// For a run of `model` of which `done` epochs, and steps of the next, were done before.
     pub(super) fn begin(
         run: &'a Run<'a>,
+        model: &'a Model,
         folder: Folder,
         state: State,
         done: (usize, usize),
         steps: usize,
     ) -> Result<Self> {
-        let epochs = run.chosen.settings.epochs;
+        let settings = &run.chosen.settings;
+        let epochs = settings.epochs;
         let before = done.0 * steps + done.1;
         let bar = TrainingBar::new(run.global, run.stage, epochs, steps, before);
         let going_on = (before > 0)
@@ -73,13 +79,15 @@ impl<'a> Watch<'a> {
             folder,
             state,
             bar,
+            model,
+            begun: false,
             going_on,
             done,
             steps,
             began: Instant::now(),
             saved: Instant::now(),
             last_step: None,
-            rate: run.chosen.settings.learning_rate,
+            rate: settings.learning_rate_at(done.0, done.1.saturating_sub(1), steps),
             names: if run.chosen.is_classification() { TOP1 } else { RIGHT_LABELS },
             fault: None,
         })
@@ -88,15 +96,35 @@ impl<'a> Watch<'a> {
     /// Takes note of what happened, and says whether to go on.
     pub(super) fn see(&mut self, event: Event<'_>) -> ControlFlow<()> {
         self.say_going_on();
-        let seen = match event {
+        let seen = self.first().and_then(|()| match event {
             Event::Step(step) => self.step(&step),
             Event::EpochEnd(done) => self.epoch_end(&done),
             _ => Ok(ControlFlow::Continue(())),
-        };
+        });
         seen.unwrap_or_else(|fault| {
             self.fault = Some(fault);
             ControlFlow::Break(())
         })
+    }
+
+    /// Before anything is noted: by now model, settings, device and data are known to fit.
+    fn first(&mut self) -> Result<()> {
+        if self.begun {
+            return Ok(());
+        }
+        self.begun = true;
+        let trying = Instant::now();
+        let tried = self.run.try_held_out(self.model);
+        // An interruption is seen to behind the step.
+        if !interrupt::asked() {
+            tried?;
+        }
+        self.began += trying.elapsed();
+        self.bar.leave_out(trying.elapsed());
+        if self.run.going_on.restart {
+            self.folder.clear();
+        }
+        Ok(())
     }
 
     fn say_going_on(&mut self) {
@@ -119,19 +147,37 @@ impl<'a> Watch<'a> {
             ];
             events.scalars((step.epoch * self.steps + step.step + 1) as u64, &known)?;
         }
+        let asked = interrupt::asked();
         if step.step + 1 == self.steps {
             self.last_step = Some(step.checkpoint());
-        } else if interrupt::asked() || self.saved.elapsed() >= self.run.checkpoint_every {
+        } else if asked || self.saved.elapsed() >= self.run.checkpoint_every {
             self.save(&step.checkpoint(), self.done)?;
         }
-        Ok(if interrupt::asked() && self.last_step.is_none() {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        })
+        Ok(if asked && self.last_step.is_none() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
     fn epoch_end(&mut self, done: &EpochDone<'_>) -> Result<ControlFlow<()>> {
+        let before = self.state.clone();
+        let last_step = self.last_step.take();
+        if let Err(error) = self.measure(done) {
+            self.state = before;
+            // The epoch is taken up again behind its last step.
+            let saved = last_step.map_or(Ok(()), |last_step| self.save(&last_step, (done.summary.epoch, self.steps)));
+            return match interrupt::asked() {
+                true => saved.map(|()| ControlFlow::Break(())),
+                false => Err(error),
+            };
+        }
+        self.state.seconds = 0.0;
+        self.began = Instant::now();
+        self.done = (done.summary.epoch + 1, 0);
+        self.save(&done.checkpoint(), self.done)?;
+        self.bar.resume();
+        Ok(if self.is_over() || interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    /// Measures an epoch that is done on the held-out part, and notes it.
+    fn measure(&mut self, done: &EpochDone<'_>) -> Result<()> {
         let summary = &done.summary;
         let answers = summary.answers.map(Answers::percent);
         let by_class = self.run.chosen.is_classification();
@@ -147,29 +193,11 @@ impl<'a> Watch<'a> {
             ..EpochRow::default()
         };
         let model = done.model()?;
-        let last_step = self.last_step.take();
-        match self.run.held_out(&model) {
-            Ok(held_out) => {
-                row.held_out_top1 = held_out.answers.filter(|_| by_class);
-                row.held_out_right_labels = held_out.answers.filter(|_| !by_class);
-                row.held_out_loss = held_out.loss;
-            }
-            // The epoch is taken up again behind its last step.
-            Err(_) if interrupt::asked() => {
-                if let Some(last_step) = last_step {
-                    self.save(&last_step, (summary.epoch, self.steps))?;
-                }
-                return Ok(ControlFlow::Break(()));
-            }
-            Err(error) => return Err(error),
-        }
-        self.note(row, &model)?;
-        self.state.seconds = 0.0;
-        self.began = Instant::now();
-        self.done = (summary.epoch + 1, 0);
-        self.save(&done.checkpoint(), self.done)?;
-        self.bar.resume();
-        Ok(if self.is_over() || interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        let held_out = self.run.held_out(&model)?;
+        row.held_out_top1 = held_out.answers.filter(|_| by_class);
+        row.held_out_right_labels = held_out.answers.filter(|_| !by_class);
+        row.held_out_loss = held_out.loss;
+        self.note(row, &model)
     }
 
     /// Notes an epoch that is done and measured.
@@ -224,7 +252,12 @@ impl<'a> Watch<'a> {
     pub(super) fn result(mut self, last: Option<Model>) -> Result<Trained> {
         self.say_going_on();
         self.bar.finish();
-        let model = self.folder.result(&self.state)?.or(last).expect("a run that was stopped early kept its result");
+        let model = self.folder.result(&self.state)?.or(last).ok_or_else(|| {
+            let folder = self.run.checkpoint.display();
+            CannotBeDone(format!(
+                "the checkpoint `{folder}` is of a run that is over, and lacks its result; `--restart` begins anew"
+            ))
+        })?;
         let epochs = self.run.chosen.settings.epochs;
         if self.state.rows.len() < epochs {
             let (rows, patience) = (self.state.rows.len(), self.run.chosen.patience.unwrap_or(0));

@@ -70,9 +70,33 @@ fn rows_of_numbers_have_to_be_as_long_as_the_output() {
     table(&place, "path,x,y", |_, number, _| format!(",{number}.5,1"));
     let done = place.run("eval net.onnx --data pngs/data.csv --normalize none --split held-out");
     done.fails(1, &["error: the model gives 3 numbers for an image, `csv:pngs/data.csv` has 2 to be learned"]);
+}
+
+#[test]
+fn the_kind_of_targets_tells_the_loss_whatever_values_a_part_has() {
+    let place = place();
+    let loss = |split: &str| {
+        let done =
+            place.ok(&format!("eval net.onnx --data pngs/data.csv --normalize none --split {split} --format json"));
+        done.json()["loss"].clone()
+    };
     table(&place, "path,a,b,c", |_, _, label| format!(",{},0,1", u8::from(label == 0)));
-    let done = place.run("eval net.onnx --data pngs/data.csv --normalize none --split held-out");
+    assert_eq!(loss("held-out"), "binary-cross-entropy");
+    let done = place.run("eval net.onnx --data pngs/data.csv --normalize none --split held-out --loss cross-entropy");
     done.fails(1, &["error: accuracy needs one class for each image, which `csv:pngs/data.csv` does not give"]);
+    // One number of all is neither 0 nor 1, and only one of the parts has it.
+    table(&place, "path,x,y,z,split", |split, number, _| {
+        format!(",{},0,1,{split}", if (split, number) == ("train", 0) { "7.5" } else { "1" })
+    });
+    for split in ["train", "held-out", "test"] {
+        assert_eq!(loss(split), "mean-squared", "{split}");
+    }
+    // A teacher gives numbers too, also where labels are not looked at.
+    let command = "finetune net.onnx --data pngs/data.csv --normalize none --epochs 1 --batch-size 16 --teacher net.onnx \
+                   --without-labels";
+    place.ok(&format!("{command} -o told.onnx"));
+    place.ok(&format!("{command} --loss mean-squared -o given.onnx"));
+    assert_eq!(place.bytes("told.onnx"), place.bytes("given.onnx"));
 }
 
 /// Says more than the model needs: images are of its size already.

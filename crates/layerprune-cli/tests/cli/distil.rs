@@ -96,8 +96,7 @@ fn slimming_draws_the_scales_of_batch_norms_to_zero() {
 #[test]
 fn blocks_whose_scales_reach_zero_are_told_and_can_go_without_a_trace() {
     let place = Place::with_data(&nets::residual());
-    let command =
-        "train net.onnx --data idx:data --epochs 20 --batch-size 16 --learning-rate 0.1 --sss 0.5 --keep last";
+    let command = "train net.onnx --data idx:data --epochs 20 --batch-size 16 --learning-rate 0.1 --sss 0.5";
     let done = place.ok(&format!("{command} -o sparse.onnx"));
     let said = done
         .stderr

@@ -226,6 +226,40 @@ fn a_model_that_no_normalisation_suits_is_trained_on_only_with_one_given() {
 }
 
 #[test]
+fn a_scratch_control_has_the_normalisation_of_the_unpruned_model() {
+    let place = Place::with_data(&nets::residual());
+    let command = "train net.onnx --data idx:data --batch-size 16";
+    let done = place.ok(&format!("{command} --epochs 12 --normalize mnist -o whole.onnx"));
+    assert!(!done.stderr.contains("normalisation"), "{done}");
+    let done = place.ok(&format!("{command} --epochs 1 --as-much-as whole.onnx -o scratch.onnx"));
+    assert!(done.stderr.contains("under which the model is right most often on "), "{done}");
+}
+
+#[test]
+fn what_the_look_at_the_held_out_part_cannot_do_shows_at_once() {
+    let place = Place::with_data(&nets::batch_of(&nets::residual(), 16));
+    let command = "finetune net.onnx --data idx:data --normalize none --epochs 2 --batch-size 16 -o tuned.onnx";
+    let done = place.run(command);
+    done.fails(
+        1,
+        &["error: the model is fixed to batches of 16, and 6 images are held out; `--held-out` sets their share"],
+    );
+    assert!(!done.stderr.contains("epoch"), "{done}");
+    assert_eq!(place.names(), ["data", "net.onnx"]);
+    place.ok(&format!("{command} --held-out 0.3"));
+}
+
+#[cfg(not(any(feature = "wgpu", feature = "cuda")))]
+#[test]
+fn a_device_that_is_not_built_in_is_refused_before_anything_is_opened() {
+    let place = Place::new();
+    for (device, feature) in [("wgpu", "wgpu"), ("wgpu:1", "wgpu"), ("cuda", "cuda")] {
+        let done = place.run(&format!("finetune none.onnx --data idx:none --device {device} -o tuned.onnx"));
+        done.fails(2, &[&format!("error: `--device {device}`: "), &format!("`cargo install … --features {feature}`")]);
+    }
+}
+
+#[test]
 fn a_batch_that_the_images_do_not_fill_is_refused() {
     let place = Place::with_data(&nets::residual());
     assert_snapshot!(place.run("finetune net.onnx --data idx:data --normalize none --batch-size 55 -o tuned.onnx"), @r#"
@@ -250,6 +284,7 @@ fn nodes_that_cannot_be_trained_are_named() {
     assert_snapshot!(done, @r#"
     exit status: 1
     ----- stderr
+    normalisation: none, pixels are only scaled to 0..1, as no trained model tells one; `--normalize` sets it
     error: training does not support node `/middle/Mystery` (Mystery): the operator is not supported
     "#);
 }

@@ -1,6 +1,7 @@
 //! Training that is killed, stopped and taken up again.
 
 use insta::assert_snapshot;
+use layerprune::onnx::Model;
 
 use crate::nets;
 use crate::place::Place;
@@ -70,6 +71,80 @@ fn a_checkpoint_made_from_another_model_is_refused() {
       because: it was made for another model (digest [DIGEST], this one has [DIGEST])
     hint: an interrupted run left the checkpoint: give its settings to go on, or `--restart` to begin anew (with `run`, delete it)
     "#);
+}
+
+#[test]
+fn a_run_that_counts_as_over_is_checked_like_any_other() {
+    let place = Place::with_data(&nets::residual());
+    let mut running = place.start(&finetune("tuned.onnx", "--epochs 100000 --keep last"));
+    running.wait_for(&place.path(STATE));
+    running.kill();
+    // One epoch is done at least.
+    let shorter = finetune("tuned.onnx", "--epochs 1 --keep last");
+    place.run(&shorter).fails(1, &["because: it was made with other settings: `epochs` is 100000 there and 1 here"]);
+    place.add("net.onnx", &nets::deep());
+    place.run(&shorter).fails(1, &["because: it was made for another model"]);
+    assert!(!place.path("tuned.onnx").exists());
+}
+
+#[test]
+fn the_best_model_so_far_is_kept_with_its_data_file() {
+    let place = Place::with_data(&nets::residual());
+    place.ok(&finetune("plain.onnx", &format!("--epochs {EPOCHS}")));
+    nets::write_in_two_files(&nets::residual(), &place.path("net.onnx"));
+    let mut running = place.start(&finetune("tuned.onnx", &format!("--epochs {EPOCHS}")));
+    running.wait_for(&place.path(STATE));
+    running.kill();
+    std::fs::rename(place.path("tuned.onnx.checkpoint"), place.path("moved")).unwrap();
+    let result = place.json("moved/state.json")["result"].as_str().unwrap().to_owned();
+    assert_eq!(std::fs::read_dir(place.path(format!("moved/{result}"))).unwrap().count(), 2);
+    Model::read(place.path(format!("moved/{result}/model.onnx"))).unwrap();
+    place.ok(&finetune("tuned.onnx", &format!("--epochs {EPOCHS} --resume=moved")));
+    place.ok("verify plain.onnx tuned.onnx");
+}
+
+#[test]
+fn an_error_behind_the_last_step_of_an_epoch_loses_no_step() {
+    let place = Place::with_data(&nets::residual());
+    // The line of the epoch cannot be written.
+    std::fs::create_dir(place.path("tuned.onnx.epochs.jsonl")).unwrap();
+    place.run(&finetune("tuned.onnx", "--epochs 2")).fails(1, &["error: cannot write `tuned.onnx.epochs.jsonl`"]);
+    std::fs::remove_dir(place.path("tuned.onnx.epochs.jsonl")).unwrap();
+    let done = place.ok(&finetune("tuned.onnx", "--epochs 2"));
+    assert!(done.stderr.starts_with("going on after 0 of 2 epochs and 3 of 3 steps, from "), "{done}");
+    place.ok(&finetune("whole.onnx", "--epochs 2"));
+    assert_eq!(place.bytes("tuned.onnx"), place.bytes("whole.onnx"));
+    let lines = |name: &str| {
+        let text = String::from_utf8(place.bytes(&format!("{name}.epochs.jsonl"))).unwrap();
+        let without_seconds = |line: &str| {
+            let mut row: serde_json::Value = serde_json::from_str(line).unwrap();
+            row["seconds"].take();
+            row.to_string()
+        };
+        text.lines().map(without_seconds).collect::<Vec<_>>()
+    };
+    assert_eq!(lines("tuned.onnx"), lines("whole.onnx"));
+}
+
+#[test]
+fn a_new_beginning_that_fails_leaves_the_old_checkpoint() {
+    let place = killed(100_000);
+    place.add("net.onnx", &nets::mysterious());
+    place.run(&finetune("tuned.onnx", "--epochs 2 --restart")).fails(1, &["/middle/Mystery"]);
+    place.add("net.onnx", &nets::batch_of(&nets::residual(), 16));
+    place.run(&finetune("tuned.onnx", "--epochs 2 --restart")).fails(1, &["fixed to batches of 16"]);
+    assert!(place.path(STATE).exists());
+}
+
+#[test]
+fn what_someone_else_put_into_the_folder_stays() {
+    let place = Place::with_data(&nets::residual());
+    std::fs::create_dir(place.path("tuned.onnx.checkpoint")).unwrap();
+    place.write("tuned.onnx.checkpoint/notes", "mine");
+    place.ok(&finetune("tuned.onnx", "--epochs 2"));
+    let left: Vec<_> = std::fs::read_dir(place.path("tuned.onnx.checkpoint")).unwrap().collect();
+    assert_eq!(left.len(), 1);
+    assert_eq!(place.bytes("tuned.onnx.checkpoint/notes"), b"mine");
 }
 
 #[test]

@@ -1,7 +1,13 @@
 //! The models of these tests.
 
+use std::fs;
+use std::path::Path;
+
 use layerprune::onnx::Model;
+use layerprune::proto::tensor_proto::DataLocation;
+use layerprune::proto::{ModelProto, StringStringEntryProto};
 use layerprune_testing::{Builder, resnet, vgg};
+use prost::Message;
 
 /// A residual net for the gray images: `layer1.0`, `layer1.1` and `layer2.1` can go, `layer2.0` projects.
 pub(crate) fn residual() -> Model {
@@ -60,10 +66,36 @@ pub(crate) fn without_layers() -> Model {
     net.build()
 }
 
+/// Writes `model` to `path`, its weights in a file of their own beside it.
+pub(crate) fn write_in_two_files(model: &Model, path: &Path) {
+    let mut model = ModelProto::decode(&model.to_bytes()[..]).unwrap();
+    let name = format!("{}.data", path.file_name().unwrap().to_str().unwrap());
+    let mut data = Vec::new();
+    for tensor in &mut model.graph.as_mut().unwrap().initializer {
+        let Some(bytes) = tensor.raw_data.take() else { continue };
+        let (offset, length) = (data.len().to_string(), bytes.len().to_string());
+        let entry = |(key, value): (&str, &str)| StringStringEntryProto {
+            key: Some(key.to_owned()),
+            value: Some(value.to_owned()),
+        };
+        tensor.data_location = Some(DataLocation::External as i32);
+        tensor.external_data = [("location", &name[..]), ("offset", &offset), ("length", &length)].map(entry).into();
+        data.extend_from_slice(&bytes);
+    }
+    assert!(!data.is_empty());
+    fs::write(path.with_file_name(name), data).unwrap();
+    fs::write(path, model.encode_to_vec()).unwrap();
+}
+
 /// `model` with its batch size, the symbol `N`, fixed to 1.
 pub(crate) fn batch_of_one(model: &Model) -> Model {
+    batch_of(model, 1)
+}
+
+/// `model` with its batch size, the symbol `N`, fixed to a number below 128.
+pub(crate) fn batch_of(model: &Model, size: u8) -> Model {
     // A dimension of 3 bytes: field 2 (the symbol) of length 1, or field 1 (the size) as a number of 2 bytes.
-    let (symbol, one) = ([0x0a, 3, 0x12, 1, b'N'], [0x0a, 3, 0x08, 0x81, 0]);
+    let (symbol, one) = ([0x0a, 3, 0x12, 1, b'N'], [0x0a, 3, 0x08, 0x80 | size, 0]);
     let mut bytes = model.to_bytes();
     let at = bytes.windows(5).position(|window| window == symbol).unwrap();
     bytes[at..at + 5].copy_from_slice(&one);

@@ -137,6 +137,8 @@ fn faults_of_a_recipe_are_found_before_anything_is_done() {
         ("epochs = 2", "epochs = 2\nschedule = \"linear\"", "linear"),
         ("epochs = 2", "epochs = 2\nlearning-rate = 0.0", "learning-rate"),
         ("batch-size = 16", "batch-size = 0", "batch-size"),
+        ("epochs = 2", "epochs = 2\npatience = 0", "--patience"),
+        ("epochs = 2", "epochs = 2\ncheckpoint-every = -1.0", "`recover.checkpoint-every` is -1"),
         ("normalize = \"none\"", "normalize = \"bright\"", "bright"),
         ("normalize = \"none\"", "held-out = 2.0", "held-out"),
         ("samples = 10", "samples = 0", "`latency` needs"),

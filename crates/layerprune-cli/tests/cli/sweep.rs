@@ -103,6 +103,28 @@ fn points_can_be_fine_tuned() {
 }
 
 #[test]
+fn checkpoints_of_finished_points_go_and_what_is_not_of_the_sweep_stays() {
+    let place = Place::with_data(&nets::deep());
+    let flags = "--latency-reductions 20 --finetune --epochs 1 --batch-size 8";
+    assert_eq!(sweep(&place, flags, BYTES).code, Some(0));
+    let checkpoint = "out/reduction-20.onnx.checkpoint";
+    fs::create_dir(place.path(checkpoint)).unwrap();
+    for name in ["state.json", "1-0.weights"] {
+        place.write(&format!("{checkpoint}/{name}"), "");
+    }
+    assert_eq!(sweep(&place, flags, BYTES).code, Some(0));
+    assert!(!place.path(checkpoint).exists());
+
+    fs::create_dir(place.path(checkpoint)).unwrap();
+    let own = ["out/reduction-20.onnx.notes", "out/reduction-best.onnx.epochs.jsonl", &format!("{checkpoint}/notes")];
+    own.iter().for_each(|name| place.write(name, "mine"));
+    place.write(&format!("{checkpoint}/state.json"), "");
+    assert_eq!(sweep(&place, &format!("{flags} --restart"), BYTES).code, Some(0));
+    own.iter().for_each(|name| assert_eq!(place.bytes(name), b"mine"));
+    assert!(!place.path(checkpoint).join("state.json").exists());
+}
+
+#[test]
 fn nothing_within_reach_is_an_error() {
     let place = Place::with_data(&nets::residual());
     let done = sweep(&place, "--latency-reductions 99.9", BYTES);

@@ -121,8 +121,13 @@ fn checkpoints_of_other_runs_are_refused() {
         let start = Some(checkpoints[1].clone());
         let error = train(model, data, settings, start, &mut |_| ControlFlow::Continue(())).unwrap_err();
         let TrainError::Checkpoint(error) = error else { panic!("{error}") };
+        let checked = checkpoints[1].check(model, None, settings, data.batches).unwrap_err();
+        assert_eq!(checked.to_string(), error.to_string());
         error.to_string()
     };
+    checkpoints[1].check(&model, None, &settings(), DATA.batches).unwrap();
+    let taught = checkpoints[1].check(&model, Some(&model), &settings(), DATA.batches).unwrap_err();
+    assert_eq!(taught.to_string(), "the model learnt from another teacher there");
     let other = initialize(&model, 3).unwrap();
     let expected =
         format!("it was made for another model (digest {}, this one has {})", model.digest(), other.digest());
