@@ -1,5 +1,6 @@
 //! A training run from its start, or from where it was broken off, to the model that counts.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -101,6 +102,7 @@ impl<'a> Run<'a> {
         let epochs = Epochs {
             set: self.data.train.clone(),
             options: self.data.training(self.chosen.settings.batch_size, self.chosen.augment),
+            waited: Cell::default(),
         };
         let steps = self.chosen.settings.steps_per_epoch(epochs.batches_per_epoch());
         if steps == 0 {
@@ -115,7 +117,7 @@ impl<'a> Run<'a> {
             return watch.result(None);
         }
         let settings = &self.chosen.settings;
-        let mut observer = |event: Event<'_>| watch.see(event);
+        let mut observer = |event: Event<'_>| watch.see(event, epochs.waited.get());
         let outcome = match &teacher {
             Some(teacher) => layerprune_train::distill(model, teacher, &epochs, settings, start, &mut observer),
             None => layerprune_train::train(model, &epochs, settings, start, &mut observer),
@@ -264,13 +266,31 @@ impl Trained {
 struct Epochs {
     set: Dataset,
     options: BatchOptions,
+    /// How long the last pass waited for images so far.
+    waited: Cell<Duration>,
+}
+
+/// A pass that says how long it waited.
+struct Timed<'a> {
+    batches: layerprune_data::Batches,
+    waited: &'a Cell<Duration>,
+}
+
+impl Iterator for Timed<'_> {
+    type Item = Result<Batch, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.batches.next();
+        self.waited.set(self.batches.waited());
+        Some(batch?.map_err(Into::into))
+    }
 }
 
 impl Batches for Epochs {
     fn epoch(&self, epoch: usize, first: usize) -> Box<dyn Iterator<Item = Result<Batch, DataError>> + '_> {
         let options = BatchOptions { epoch: epoch as u64, first_batch: first, ..self.options.clone() };
         match self.set.batches(&options) {
-            Ok(batches) => Box::new(batches.map(|batch| batch.map_err(Into::into))),
+            Ok(batches) => Box::new(Timed { batches, waited: &self.waited }),
             Err(error) => Box::new(std::iter::once(Err(error.into()))),
         }
     }

@@ -1,7 +1,7 @@
 //! What is done beside the steps of training: the bar, the records, checkpoints, and the choice of the epoch that counts.
 
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use layerprune::onnx::Model;
@@ -17,6 +17,21 @@ use super::tensorboard::EventFile;
 use crate::args::Keep;
 use crate::output::brief;
 use crate::{CannotBeDone, interrupt};
+
+/// The share of an epoch, and the seconds, above which waiting for images is worth a word.
+const STARVED: (f64, f64) = (0.1, 1.0);
+
+/// What to say of an epoch of so many seconds that waited for images that long.
+fn starved(waited: f64, seconds: f64) -> Option<String> {
+    let share = waited / seconds;
+    (share > STARVED.0 && waited > STARVED.1).then(|| {
+        format!(
+            "{:.0} % of the epoch's time went by in waiting for images: smaller files, cheaper augmentation or more cores \
+             make training faster",
+            100.0 * share
+        )
+    })
+}
 
 /// What right answers are called in event files.
 struct Names {
@@ -52,6 +67,8 @@ pub(super) struct Watch<'a> {
     last_step: Option<Checkpoint>,
     /// The learning rate of the last step.
     rate: f64,
+    /// What the epoch waited for images so far.
+    waited: Duration,
     names: Names,
     fault: Option<anyhow::Error>,
 }
@@ -88,13 +105,15 @@ impl<'a> Watch<'a> {
             saved: Instant::now(),
             last_step: None,
             rate: settings.learning_rate_at(done.0, done.1.saturating_sub(1), steps),
+            waited: Duration::ZERO,
             names: if run.chosen.is_classification() { TOP1 } else { RIGHT_LABELS },
             fault: None,
         })
     }
 
-    /// Takes note of what happened, and says whether to go on.
-    pub(super) fn see(&mut self, event: Event<'_>) -> ControlFlow<()> {
+    /// Takes note of what happened, and says whether to go on. `waited` is what the epoch waited for images so far.
+    pub(super) fn see(&mut self, event: Event<'_>, waited: Duration) -> ControlFlow<()> {
+        self.waited = waited;
         self.say_going_on();
         let seen = self.first().and_then(|()| match event {
             Event::Step(step) => self.step(&step),
@@ -192,6 +211,9 @@ impl<'a> Watch<'a> {
             images: Some(summary.images),
             ..EpochRow::default()
         };
+        if let Some(text) = starved(self.waited.as_secs_f64(), self.seconds()) {
+            self.bar.note(self.run.global, &text);
+        }
         let model = done.model()?;
         let held_out = self.run.held_out(&model)?;
         row.held_out_top1 = held_out.answers.filter(|_| by_class);
@@ -307,4 +329,17 @@ fn line(row: &EpochRow) -> String {
         text.push_str(&format!(", {seconds:.1} s{}", speed.unwrap_or_default()));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_for_images_is_told_where_it_is_more_than_a_tenth() {
+        assert_eq!(starved(1.0, 10.0), None);
+        assert_eq!(starved(0.9, 2.0), None);
+        assert_eq!(starved(0.0, 0.0), None);
+        assert!(starved(3.0, 10.0).unwrap().starts_with("30 % of the epoch's time"));
+    }
 }
