@@ -244,7 +244,7 @@ def reference_step(name, threads, channels_last):
 
 def step(resnet20, vgg16, args, again):
     """Rounds of layerprune and of PyTorch's two layouts; medians over rounds of each run's median step."""
-    build = ["cargo", "bench", "--quiet", "-p", "layerprune-train", "--bench", "step", "--no-run", "--message-format=json"]
+    build = ["cargo", "bench", "--quiet", "--workspace", "--bench", "step", "--no-run", "--message-format=json"]
     built = subprocess.run(build, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
     bench = [found for found in map(json.loads, built.splitlines()) if found.get("executable")][-1]["executable"]
     for name, model, images in (("resnet20", resnet20, 64), ("vgg16", vgg16, 32)):
