@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::tiles::{Read, Write};
+use super::tiles::{Plane, Read, Write};
 use super::transform::{self, POSITIONS, both, load, store};
 use super::{BLOCK, Part, ROWS, Shared, Sizes};
 use crate::kernel::fill::{give_back_strip, take_strip};
@@ -21,12 +21,56 @@ struct Strip8(Vec<f32>);
 
 impl Strip8 {
     /// For so many rows of tiles, or as many as one image has.
-    fn take(rows: usize, plane: super::tiles::Plane, tiles: usize) -> Self {
+    fn take(rows: usize, plane: Plane, tiles: usize) -> Self {
         Self(take_strip(plane.rows(rows) * plane.columns(tiles) * LANES))
     }
 
     fn give_back(self) {
         give_back_strip(self.0);
+    }
+}
+
+/// Eight planes of a tensor on their way to transformed tiles.
+struct Spread<'a> {
+    sizes: Sizes,
+    part: &'a Part,
+    /// How tiles lie in a plane.
+    plane: Plane,
+    /// Planes of an image, and blocks of them.
+    planes: usize,
+    blocks: usize,
+    from: &'a [f32],
+    eight: usize,
+    to: Shared,
+}
+
+impl Spread<'_> {
+    /// Transforms the window of each tile by `map`; a window has `N` rows and columns, 2 and the reach of the plane.
+    #[inline(always)]
+    fn transform<L: Lanes, const N: usize>(self, map: impl Fn([L; N]) -> [L; 4]) {
+        let Self { sizes, part, plane, planes, blocks, from, eight, to } = self;
+        assert!(N == 2 + plane.reach);
+        let (first, area, tiles) = (eight * LANES, plane.size[0] * plane.size[1], sizes.tiles()[1]);
+        let columns = plane.columns(tiles);
+        let mut pixels = Strip8::take(part.rows.len(), plane, tiles);
+        for strip in part.strips(&sizes) {
+            let from = &from[(strip.image * planes + first) * area..];
+            let count = LANES.min(planes - first);
+            Read { plane, from, count, first: strip.first, rows: strip.rows, tiles }.run::<L>(&mut pixels.0);
+            for row in 0..strip.rows {
+                for column in 0..tiles {
+                    let (at, apart) = place(part, blocks, eight, strip.tile + row * tiles + column);
+                    let corner = (row * 2 * columns + column * 2) * LANES;
+                    // SAFETY: the strip holds twice its tiles of rows and columns and the reach, as windows do
+                    // (asserted); `to` holds all positions of all blocks, and these planes are this task's.
+                    unsafe {
+                        let window: [[L; N]; N] = load(pixels.0.as_ptr().add(corner), [columns * LANES, LANES]);
+                        store(both(window, &map), to.0.add(at), [4 * apart, apart]);
+                    }
+                }
+            }
+        }
+        pixels.give_back();
     }
 }
 
@@ -42,29 +86,9 @@ pub(super) struct Input<'a> {
 impl Work for Input<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let Self { sizes, part, x, eight, v } = self;
-        let (plane, tiles, area) = (sizes.read(), sizes.tiles()[1], sizes.input_area());
-        let (channel, blocks) = (eight * LANES, sizes.blocks()[0]);
-        let columns = plane.columns(tiles);
-        let mut pixels = Strip8::take(part.rows.len(), plane, tiles);
-        for strip in part.strips(&sizes) {
-            let from = &x[(strip.image * sizes.channels + channel) * area..];
-            let count = LANES.min(sizes.channels - channel);
-            Read { plane, from, count, first: strip.first, rows: strip.rows, tiles }.run::<L>(&mut pixels.0);
-            for row in 0..strip.rows {
-                for column in 0..tiles {
-                    let (at, apart) = place(part, blocks, eight, strip.tile + row * tiles + column);
-                    let corner = (row * 2 * columns + column * 2) * LANES;
-                    // SAFETY: the strip holds 2 rows and columns more than twice its tiles; `v` holds all positions of
-                    // all blocks, and these channels are this task's.
-                    unsafe {
-                        let window: [[L; 4]; 4] = load(pixels.0.as_ptr().add(corner), [columns * LANES, LANES]);
-                        store(both(window, transform::input), v.0.add(at), [4 * apart, apart]);
-                    }
-                }
-            }
-        }
-        pixels.give_back();
+        let Self { sizes, part, x: from, eight, v: to } = self;
+        let (plane, planes, blocks) = (sizes.read(), sizes.channels, sizes.blocks()[0]);
+        Spread { sizes, part, plane, planes, blocks, from, eight, to }.transform(transform::input::<L>);
     }
 }
 
@@ -80,29 +104,9 @@ pub(super) struct Gradient<'a> {
 impl Work for Gradient<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let Self { sizes, part, dy, eight, m } = self;
-        let (plane, tiles, area) = (sizes.write(), sizes.tiles()[1], sizes.output_area());
-        let (filter, blocks) = (eight * LANES, sizes.blocks()[1]);
-        let columns = plane.columns(tiles);
-        let mut pixels = Strip8::take(part.rows.len(), plane, tiles);
-        for strip in part.strips(&sizes) {
-            let from = &dy[(strip.image * sizes.filters + filter) * area..];
-            let count = LANES.min(sizes.filters - filter);
-            Read { plane, from, count, first: strip.first, rows: strip.rows, tiles }.run::<L>(&mut pixels.0);
-            for row in 0..strip.rows {
-                for column in 0..tiles {
-                    let (at, apart) = place(part, blocks, eight, strip.tile + row * tiles + column);
-                    let corner = (row * 2 * columns + column * 2) * LANES;
-                    // SAFETY: the strip holds twice its tiles of rows and columns; `m` holds all positions of all
-                    // blocks, and these filters are this task's.
-                    unsafe {
-                        let square: [[L; 2]; 2] = load(pixels.0.as_ptr().add(corner), [columns * LANES, LANES]);
-                        store(both(square, transform::gradient), m.0.add(at), [4 * apart, apart]);
-                    }
-                }
-            }
-        }
-        pixels.give_back();
+        let Self { sizes, part, dy: from, eight, m: to } = self;
+        let (plane, planes, blocks) = (sizes.write(), sizes.filters, sizes.blocks()[1]);
+        Spread { sizes, part, plane, planes, blocks, from, eight, to }.transform(transform::gradient::<L>);
     }
 }
 
