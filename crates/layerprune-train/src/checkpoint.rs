@@ -211,7 +211,7 @@ impl Checkpoint {
     pub(crate) fn take(trainer: &Trainer<'_>) -> Self {
         let sections = trainer.sections();
         let header = Header {
-            model: trainer.model.digest(),
+            model: trainer.digest.clone(),
             settings: trainer.settings.clone(),
             batches_per_epoch: trainer.batches_per_epoch,
             teacher: trainer.teacher.as_ref().map(|teacher| teacher.digest.clone()),
@@ -264,7 +264,7 @@ impl Checkpoint {
     /// Puts `trainer` where the checkpoint was taken.
     pub(crate) fn restore(&self, trainer: &mut Trainer<'_>) -> Result<(), CheckpointError> {
         let teacher = trainer.teacher.as_ref().map(|teacher| &teacher.digest);
-        self.expect(trainer.model.digest(), teacher, trainer.settings, trainer.batches_per_epoch)?;
+        self.expect(trainer.digest.clone(), teacher, trainer.settings, trainer.batches_per_epoch)?;
         possible(&self.header.progress, trainer.settings.epochs, trainer.steps_per_epoch())?;
         let sections: Vec<Listed> = trainer.sections().iter().map(Listed::of).collect();
         if self.header.sections != sections || self.header.numbers() != Some(self.data.len()) {

@@ -44,8 +44,8 @@ pub fn evaluate(
     let mut evaluation = Evaluation::default();
     for batch in batches {
         let batch = batch.map_err(TrainError::Data)?;
-        let (outputs, width, _) = session.outputs(&batch, Mode::Evaluate)?;
-        let judgement = loss.judge(&outputs, width, &batch)?;
+        let said = session.outputs(&batch, Mode::Evaluate)?;
+        let judgement = loss.judge(&said.outputs, said.width, &batch)?;
         evaluation.images += batch.labels.len();
         evaluation.loss_sum += judgement.sum;
         if let Some(answers) = judgement.answers {
@@ -66,5 +66,5 @@ pub fn evaluate(
 /// # Errors
 /// As [`evaluate`].
 pub fn scores(model: &Model, batch: &Batch) -> Result<Vec<f32>, TrainError> {
-    Ok(Session::new(model, &Loss::default())?.outputs(batch, Mode::Evaluate)?.0)
+    Ok(Session::new(model, &Loss::default())?.outputs(batch, Mode::Evaluate)?.outputs)
 }

@@ -27,7 +27,7 @@ pub fn recalibrate(
     let mut averages: Vec<[Vec<f64>; 2]> = Vec::new();
     let mut count = 0_u32;
     for batch in batches {
-        let (_, _, seen) = session.outputs(&batch.map_err(TrainError::Data)?, Mode::Recalibrate)?;
+        let seen = session.outputs(&batch.map_err(TrainError::Data)?, Mode::Recalibrate)?.statistics;
         count += 1;
         if averages.is_empty() {
             averages = seen.iter().map(|seen| [vec![0.0; seen.mean.len()], vec![0.0; seen.mean.len()]]).collect();

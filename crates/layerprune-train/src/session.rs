@@ -62,6 +62,8 @@ pub(crate) struct Said {
     pub(crate) width: usize,
     /// The tapped values.
     pub(crate) taps: Vec<Option<Value>>,
+    /// What the batch norms saw.
+    pub(crate) statistics: Vec<lower::Batch>,
 }
 
 /// Judges outputs, the length of a row and tapped values; gives gradients at these values too.
@@ -90,26 +92,14 @@ impl Session {
         Ok(model.with_graph(graph))
     }
 
-    /// The outputs for a batch, row by row, the length of a row, and what the batch norms saw.
-    pub(crate) fn outputs(
-        &self,
-        batch: &Batch,
-        mode: Mode,
-    ) -> Result<(Vec<f32>, usize, Vec<lower::Batch>), TrainError> {
+    /// What the model says of a batch.
+    pub(crate) fn outputs(&self, batch: &Batch, mode: Mode) -> Result<Said, TrainError> {
         let mut run = self.run(batch, mode)?;
         let images = self.images(batch);
         let outputs = self.rows(batch, images, &mut run)?;
         let [_, width] = outputs.dims();
-        Ok((kernel::to_vec(outputs), width, run.into_values().1))
-    }
-
-    /// The outputs for a batch and the tapped values.
-    pub(crate) fn outputs_and_taps(&self, batch: &Batch, mode: Mode) -> Result<Said, TrainError> {
-        let mut run = self.run(batch, mode)?;
-        let images = self.images(batch);
-        let outputs = self.rows(batch, images, &mut run)?;
-        let [_, width] = outputs.dims();
-        Ok(Said { outputs: kernel::to_vec(outputs), width, taps: run.taps })
+        let taps = std::mem::take(&mut run.taps);
+        Ok(Said { outputs: kernel::to_vec(outputs), width, taps, statistics: run.into_values().1 })
     }
 
     fn images(&self, batch: &Batch) -> Value {

@@ -1,7 +1,7 @@
 //! A model in training, and one step of it.
 
 use layerprune::batch::Batch;
-use layerprune::onnx::Model;
+use layerprune::onnx::{Model, ModelDigest};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Section;
@@ -19,6 +19,8 @@ use crate::settings::Settings;
 /// A model in training.
 pub(crate) struct Trainer<'a> {
     pub(crate) model: &'a Model,
+    /// Of the model; encoding it anew for each checkpoint would take longer than the checkpoint.
+    pub(crate) digest: ModelDigest,
     pub(crate) settings: &'a Settings,
     pub(crate) session: Session,
     pub(crate) batches_per_epoch: usize,
@@ -94,7 +96,19 @@ impl<'a> Trainer<'a> {
         let moments = Moments::new(settings.optimizer.rule(), &session.weights, &session.trained);
         let average = settings.ema.map(|decay| Average::new(decay, &session.weights));
         let progress = Progress::default();
-        Ok(Self { model, settings, session, batches_per_epoch, progress, moments, average, regularizers, teacher })
+        let digest = model.digest();
+        Ok(Self {
+            model,
+            digest,
+            settings,
+            session,
+            batches_per_epoch,
+            progress,
+            moments,
+            average,
+            regularizers,
+            teacher,
+        })
     }
 
     /// Moves the weights by the next batches; `None` where there are no more. Behind an error of numbers that are not finite

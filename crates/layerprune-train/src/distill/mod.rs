@@ -143,7 +143,7 @@ impl<'a> Teacher<'a> {
         taps: &[Option<Value>],
     ) -> Result<(Judgement, Vec<Vec<f32>>), TrainError> {
         let of_teacher = |source| TrainError::Teacher { source: Box::new(source) };
-        let said = self.session.outputs_and_taps(batch, Mode::Evaluate).map_err(of_teacher)?;
+        let said = self.session.outputs(batch, Mode::Evaluate).map_err(of_teacher)?;
         if said.width != width {
             return Err(TrainError::TeacherWidth { teacher: said.width, model: width });
         }
