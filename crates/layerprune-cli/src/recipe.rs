@@ -195,7 +195,7 @@ impl<'de> Deserialize<'de> for RecoverKey {
 
 /// Everything filled in that is not given.
 fn settings(given: SettingArgs) -> SettingArgs {
-    let epochs = given.epochs.or(if given.preset.is_none() { Some(EPOCHS) } else { None });
+    let epochs = given.epochs.or(given.preset.is_none().then_some(EPOCHS));
     training::filled(&SettingArgs { epochs, ..given }, training::FINETUNE)
 }
 

@@ -46,8 +46,8 @@ pub(crate) struct ScratchArgs {
     pub(crate) init: Init,
     /// Equal compute: --epochs are those of training this model, and MODEL gets as many more as it costs fewer MACs, rounded
     /// to the nearest whole epoch; what the schedule says in epochs is stretched alike (Scratch-B of Liu et al.,
-    /// "Rethinking the Value of Network Pruning", ICLR 2019). Where --normalize is not given, the one under which this model
-    /// is right most often is taken, as random weights tell none
+    /// "Rethinking the Value of Network Pruning", ICLR 2019). Where --normalize is not given, random weights take the one
+    /// under which this model is right most often, as they tell none themselves
     #[arg(long, value_name = "UNPRUNED.onnx")]
     pub(crate) as_much_as: Option<PathBuf>,
 }

@@ -21,7 +21,7 @@ use crate::data::{self, Data};
 use crate::latency::Timer;
 use crate::output::{self, read_json, write_file};
 use crate::scoring::{self, Gather};
-use crate::training::{self, Run};
+use crate::training::{self, Chosen, Run};
 use crate::{CannotBeDone, interrupt, job, model, progress, recovery};
 
 const RECORD: &str = "sweep.json";
@@ -31,7 +31,7 @@ const SCORES: &str = "sweep.scores.json";
 pub(crate) fn run(args: &SweepArgs, global: &Global) -> Result<()> {
     let folder = args.output.as_path();
     let steps = recovery::steps(&args.choice.recover)?;
-    training::chosen(&args.settings, training::FINETUNE, global.seed())?;
+    let chosen = training::chosen(&args.settings, training::FINETUNE, global.seed())?;
     let model = model::read(&args.model)?;
     let shapes = model::input_shapes(&args.choice.shapes, &model)?;
     let units = model::units(&model, &shapes)?;
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &SweepArgs, global: &Global) -> Result<()> {
         sweep.baseline.accuracy = Some(budget::held_out(&model, &data, global).map_err(interrupted)?);
         keep(folder, &sweep)?;
     }
-    let mut way = Way { args, model: &model, units: &units, data: &data, steps: &steps, clock, ground, global };
+    let mut way = Way { args, model: &model, units: &units, data: &data, steps: &steps, chosen, clock, ground, global };
     let mut reductions = args.latency_reductions.clone();
     reductions.sort_by(f64::total_cmp);
     reductions.dedup();
@@ -71,7 +71,7 @@ pub(crate) fn run(args: &SweepArgs, global: &Global) -> Result<()> {
         let done = |point: &SweepPoint| point.budget == name && is_whole(&folder.join(&point.file), &point.digest);
         if sweep.points.iter().any(done) {
             // A run that was killed just before this left the checkpoint.
-            way.run(&folder.join(file_of(percent)))?.forget();
+            way.run(&folder.join(file_of(percent))).forget();
             continue;
         }
         progress::note(global, &format!("{name}:"));
@@ -89,7 +89,7 @@ pub(crate) fn run(args: &SweepArgs, global: &Global) -> Result<()> {
             }
         }
         keep(folder, &sweep)?;
-        way.run(&folder.join(file_of(percent)))?.forget();
+        way.run(&folder.join(file_of(percent))).forget();
     }
     output::print(global, &sweep, |sweep| text(sweep, folder))?;
     let has_point = |percent: &f64| sweep.points.iter().any(|point| point.budget == asked(*percent).to_string());
@@ -121,6 +121,8 @@ struct Way<'a> {
     units: &'a Units,
     data: &'a Data,
     steps: &'a [RecoverStep],
+    /// How each point is fine-tuned, where that is asked for.
+    chosen: Chosen,
     clock: Clock,
     ground: Ground<'a>,
     global: &'a Global,
@@ -144,7 +146,7 @@ impl Way<'_> {
         let mut result =
             budget::cut(self.model, self.units, &plan, self.steps, &args.choice.recover, self.data, global)?;
         if args.finetune {
-            result = self.run(&path)?.train_or_restart(&result)?.model;
+            result = self.run(&path).train_or_restart(&result)?.model;
         }
         result.write(&path)?;
         let accuracy = budget::held_out(&result, self.data, global)?;
@@ -163,12 +165,11 @@ impl Way<'_> {
         }))
     }
 
-    fn run(&self, path: &Path) -> Result<Run<'_>> {
-        let chosen = training::chosen(&self.args.settings, training::FINETUNE, self.global.seed())?;
+    fn run(&self, path: &Path) -> Run<'_> {
         let mut keeping = self.args.keeping.clone();
         // Runs in one folder would count as one.
         keeping.tensorboard = keeping.tensorboard.zip(path.file_stem()).map(|(folder, name)| folder.join(name));
-        Ok(Run::new(self.data, chosen, path, &keeping, self.global))
+        Run::new(self.data, self.chosen.clone(), path, &keeping, self.global)
     }
 }
 

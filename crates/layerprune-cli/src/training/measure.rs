@@ -3,12 +3,12 @@
 use anyhow::{Context, Result};
 use layerprune::onnx::Model;
 use layerprune::record::{Accuracy, Proportion};
-use layerprune_data::{Augment, BatchOptions, Dataset, TargetKind};
+use layerprune_data::{Dataset, TargetKind};
 use layerprune_train::{Evaluation, Loss, TrainError};
 use serde::Serialize;
 
 use super::settings;
-use crate::args::{Global, LossName, SettingArgs};
+use crate::args::{Global, LossName};
 use crate::data::{self, Data};
 use crate::{interrupt, progress};
 
@@ -20,11 +20,7 @@ pub(crate) fn recalibrate(model: &Model, data: &Data, samples: usize, global: &G
 /// The model with batch-norm statistics of the images of `set`; `None` where it has no batch norm.
 pub(crate) fn recalibrate_on(model: &Model, data: &Data, set: &Dataset, global: &Global) -> Result<Option<Model>> {
     let bar = progress::bar(global, "recalibrating", set.len() as u64);
-    let batches = set.batches(&BatchOptions {
-        shuffle: true,
-        drop_last: set.len() >= data::BATCH,
-        ..data.training(data::BATCH.min(set.len()), Augment::default())
-    })?;
+    let batches = data.shuffled(set, data::BATCH.min(set.len()), set.len() >= data::BATCH, 0)?;
     let mut stopped = false;
     let mut counted = batches
         .map(|batch| {
@@ -61,7 +57,7 @@ pub(crate) struct Judged {
 
 /// A loss on `set` through the training library's forward pass.
 pub(crate) fn judged(model: &Model, data: &Data, set: &Dataset, loss: LossName, global: &Global) -> Result<Judged> {
-    let loss = settings::loss(&SettingArgs { loss: Some(loss), ..SettingArgs::default() })?;
+    let loss = settings::loss(Some(loss), 0.0)?;
     let found = evaluated(model, data, set, &loss, global)?;
     Ok(Judged {
         images: found.images as u64,

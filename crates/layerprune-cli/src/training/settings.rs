@@ -112,7 +112,7 @@ pub(crate) fn chosen(args: &SettingArgs, learning_rate: f64, seed: u64) -> Resul
         epochs: args.epochs.unwrap_or(default.epochs),
         batch_size: args.batch_size.unwrap_or(default.batch_size),
         accumulate: args.accumulate.unwrap_or(default.accumulate),
-        loss: loss(&args)?,
+        loss: loss(args.loss, args.label_smoothing.unwrap_or_default())?,
         optimizer: optimizer(&args)?,
         learning_rate: args.learning_rate.unwrap_or(learning_rate),
         weight_decay: args.weight_decay.unwrap_or(default.weight_decay),
@@ -246,10 +246,9 @@ fn optimizer(args: &SettingArgs) -> Result<Optimizer> {
     }
 }
 
-/// The loss of the settings of `args`.
-pub(crate) fn loss(args: &SettingArgs) -> Result<Loss> {
-    let smoothing = args.label_smoothing.unwrap_or_default();
-    let other = match args.loss {
+/// The loss of this name, with labels smoothed by so much.
+pub(crate) fn loss(name: Option<LossName>, smoothing: f64) -> Result<Loss> {
+    let other = match name {
         None | Some(LossName::CrossEntropy) => {
             return Ok(Loss::CrossEntropy(CrossEntropy { label_smoothing: smoothing }));
         }

@@ -65,8 +65,6 @@ pub(super) struct Watch<'a> {
     saved: Instant,
     /// What would be saved behind the last step of the epoch, if its end is interrupted.
     last_step: Option<Checkpoint>,
-    /// The learning rate of the last step.
-    rate: f64,
     /// What the epoch waited for images so far.
     waited: Duration,
     names: Names,
@@ -104,7 +102,6 @@ impl<'a> Watch<'a> {
             began: Instant::now(),
             saved: Instant::now(),
             last_step: None,
-            rate: settings.learning_rate_at(done.0, done.1.saturating_sub(1), steps),
             waited: Duration::ZERO,
             names: if run.chosen.is_classification() { TOP1 } else { RIGHT_LABELS },
             fault: None,
@@ -154,7 +151,6 @@ impl<'a> Watch<'a> {
 
     fn step(&mut self, step: &StepDone<'_>) -> Result<ControlFlow<()>> {
         self.done = (step.epoch, step.step + 1);
-        self.rate = step.learning_rate;
         self.bar.step(step);
         if let Some(events) = &mut self.events {
             let answers = step.answers.map(Answers::percent);
@@ -187,8 +183,6 @@ impl<'a> Watch<'a> {
                 false => Err(error),
             };
         }
-        self.state.seconds = 0.0;
-        self.began = Instant::now();
         self.done = (done.summary.epoch + 1, 0);
         self.save(&done.checkpoint(), self.done)?;
         self.bar.resume();
@@ -206,7 +200,7 @@ impl<'a> Watch<'a> {
             loss: summary.loss,
             train_top1: answers.filter(|_| by_class),
             train_right_labels: answers.filter(|_| !by_class),
-            learning_rate: Some(self.rate),
+            learning_rate: Some(self.run.chosen.settings.learning_rate_at(summary.epoch, self.steps - 1, self.steps)),
             seconds: Some(self.seconds()),
             images: Some(summary.images),
             ..EpochRow::default()
