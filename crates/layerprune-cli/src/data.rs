@@ -122,8 +122,9 @@ fn open_as(
     };
     let gray_to_rgb = images.gray_to_rgb || given.preprocess.as_ref().is_some_and(|given| given.gray_to_rgb);
     expect_fit(model, &spec, train.image_shape(), gray_to_rgb)?;
+    let scored = scored(model);
     if labelled {
-        expect_classes(model, &spec, &train, global)?;
+        expect_classes(scored, &spec, &train, global)?;
     }
     let mut doubt = None;
     let preprocess = match (given.preprocess, judge) {
@@ -144,7 +145,7 @@ fn open_as(
         let name = images.normalize.as_deref().map(|text| format!("`--normalize {text}`"));
         Usage(format!("{} does not fit the images", name.unwrap_or_else(|| "the normalisation".to_owned())))
     })?;
-    let (source, scored, seed) = (spec.to_string(), scored(model), global.seed());
+    let (source, seed) = (spec.to_string(), global.seed());
     Ok(Data { source, train, held_out, preprocess, doubt, spec, options, scored, seed })
 }
 
@@ -359,9 +360,9 @@ fn scored(model: &Model) -> Option<usize> {
     dims.iter().skip(1).try_fold(1_usize, |product, dim| product.checked_mul(dim.known()?))
 }
 
-/// Refuses folders that are not the model's classes: labels count folders in sorted order, so they would be shifted.
-fn expect_classes(model: &Model, spec: &DataSpec, train: &Dataset, global: &Global) -> Result<()> {
-    let scored = scored(model);
+/// Refuses folders and names that are not the model's classes, whose labels would be shifted since they are counted in sorted
+/// order, and rows of another width than its output.
+fn expect_classes(scored: Option<usize>, spec: &DataSpec, train: &Dataset, global: &Global) -> Result<()> {
     if let (Some(scored), Some(width)) = (scored, train.target_width())
         && scored != width
     {

@@ -1,7 +1,7 @@
 //! Times making batches: alone, and beside a training step that keeps rayon's global pool busy.
 //!
-//! `cargo bench -p layerprune-data --bench batches [-- ROUNDS]`. The images are JPEG files written for the occasion: 1,024 of
-//! 32x32 pixels with pad-crop and flip, and 128 of 400x500 with random-resized-crop to 224x224, flip and colour jitter.
+//! `cargo bench -p layerprune-data --bench batches [-- ROUNDS]`. Images of 32x32 pixels lie in memory (10,240)
+//! or in JPEG files written for the occasion (1,024), those of 400x500 in such files (128); each with several augmentations.
 //! Beside training, each step works for as long as a batch takes to make, on as many threads as there are.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 

@@ -95,7 +95,7 @@ impl Source {
         }
     }
 
-    /// The first `limit` bytes of an image's file.
+    /// The first `limit` bytes of an image's file; all pixels of one that is stored plain.
     fn read(&self, index: usize, limit: u64) -> Result<Vec<u8>, DataError> {
         let bytes = match self {
             Source::Paths(paths) => read_some(&paths[index], limit),

@@ -9,7 +9,8 @@ use crate::files::{Files, Source};
 use crate::geometry::Geometry;
 use crate::open::Split;
 
-const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
+/// Of the image files that are read.
+pub(crate) const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
 const SPLIT_FOLDERS: [&str; 3] = ["train", "test", "val"];
 
 /// How deep below a class's folder images are looked for.

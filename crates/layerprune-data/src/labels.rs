@@ -1,6 +1,6 @@
 //! What is written beside images, as classes or as numbers to be learned.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -180,8 +180,10 @@ impl Column {
                 Err(DataError::LabelAt { at: at(index), label: number.to_string(), expected })
             }
         };
+        // The first of two that are called the same.
+        let places: BTreeMap<&str, usize> = names.iter().enumerate().rev().map(|(at, name)| (&**name, at)).collect();
         let place = |index: usize, name: &String| {
-            names.iter().position(|known| known == name).ok_or_else(|| DataError::LabelAt {
+            places.get(&**name).copied().ok_or_else(|| DataError::LabelAt {
                 at: at(index),
                 label: name.clone(),
                 expected: format!("among the {} classes", names.len()),

@@ -14,11 +14,11 @@ use crate::dataset::{Dataset, Pixels};
 use crate::error::DataError;
 use crate::files::{Container, Files, Part, Source};
 use crate::geometry::Geometry;
+use crate::imagefolder::EXTENSIONS;
 use crate::labels::{Column, Train};
 use crate::open::Split;
 use crate::split::{Shards, expand};
 
-const IMAGES: [&str; 3] = ["jpg", "jpeg", "png"];
 /// Names of the label in a `json` member, first found first taken.
 const FIELDS: [&str; 6] = ["label", "labels", "cls", "class", "target", "targets"];
 /// Most bytes of a label's member.
@@ -110,7 +110,7 @@ impl Index {
             let Some(sample) = &mut sample else { continue };
             let kind = kind.to_lowercase();
             match kind.as_str() {
-                image if IMAGES.contains(&image) => {
+                image if EXTENSIONS.contains(&image) => {
                     if sample.image.is_some() {
                         return Err(DataError::TwoImages { file: shard.to_owned(), sample: sample.key.clone() });
                     }

@@ -72,11 +72,7 @@ fn picture(stored: &Stored) -> Picture {
 fn apply(change: &Change, picture: &mut Picture) {
     match *change {
         Change::Window { offset, flipped, upside_down } => {
-            let size = [picture.height, picture.width];
-            let (old, new) = picture.renew();
-            let planes = old.chunks_exact(size[0] * size[1]).zip(new.chunks_exact_mut(size[0] * size[1]));
-            let window = Window { offset, flipped, upside_down };
-            planes.for_each(|(old, new)| window.copy(old, size, new, |pixel| pixel));
+            picture.turn(Window { offset, flipped, upside_down });
         }
         Change::ResizedCrop { part: [top, left, height, width], size } => {
             let mut resized = Picture::default();

@@ -22,21 +22,15 @@ impl Picture {
 
     /// Takes a window of an image of this size.
     pub(crate) fn take(&mut self, image: &[u8], window: Window) {
-        let plane = self.height * self.width;
-        let size = [self.height, self.width];
-        for (image, output) in image.chunks_exact(plane).zip(self.pixels.chunks_exact_mut(plane)) {
-            window.copy(image, size, output, |pixel| pixel);
-        }
+        copy(window, image, [self.height, self.width], &mut self.pixels);
     }
 
     /// Takes a window of itself.
     pub(crate) fn turn(&mut self, window: Window) {
         if window != Window::default() {
-            std::mem::swap(&mut self.pixels, &mut self.spare);
-            self.pixels.resize(self.spare.len(), 0);
-            let image = std::mem::take(&mut self.spare);
-            self.take(&image, window);
-            self.spare = image;
+            let size = [self.height, self.width];
+            let (old, new) = self.renew();
+            copy(window, old, size, new);
         }
     }
 
@@ -66,5 +60,13 @@ impl Picture {
         let (red, rest) = self.pixels.split_at_mut(plane);
         let (green, blue) = rest.split_at_mut(plane);
         Some([red, green, blue])
+    }
+}
+
+/// Writes a window of each plane of `image`, which has this height and width.
+fn copy(window: Window, image: &[u8], [height, width]: [usize; 2], output: &mut [u8]) {
+    let plane = height * width;
+    for (image, output) in image.chunks_exact(plane).zip(output.chunks_exact_mut(plane)) {
+        window.copy(image, [height, width], output, |pixel| pixel);
     }
 }
