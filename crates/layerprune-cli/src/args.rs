@@ -556,8 +556,8 @@ pub(crate) enum SearchArg {
 #[derive(Debug, Clone, Args, Serialize)]
 #[command(next_help_heading = "Filters")]
 pub(crate) struct FilterArgs {
-    /// Over what `--filters` takes its share: all layers ranked together (scores divided by their layer's mean), or each
-    /// layer by itself
+    /// Over what `--filters` takes its share: `global`, all layers ranked together by scores divided by their layer's mean;
+    /// `threshold`, all together by scores as they are, as Network Slimming publishes it; `uniform`, each layer by itself
     #[arg(long, value_enum, default_value_t = ScopeArg::Global)]
     pub(crate) scope: ScopeArg,
     /// Share of a layer's filters that stays at least; one always does
@@ -572,6 +572,7 @@ pub(crate) struct FilterArgs {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ScopeArg {
     Global,
+    Threshold,
     Uniform,
 }
 

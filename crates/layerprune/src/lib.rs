@@ -12,6 +12,7 @@
 //! | cut | [`surgery`] | a smaller model |
 //! | fit | [`fit`] | linear maps from plain sums, for what stands in place of a cut |
 //! | all of it | [`pipeline`] | the order of the stages; engines stand behind ports |
+//! | compare | [`methods`] | every method that the paper compares with, until budgets are met |
 //! | tell | [`record`], [`report`] | a JSON account of a run or a sweep; HTML, Markdown and CSV of it |
 //!
 //! No tensor library and no inference engine is needed here; `layerprune-train` and `layerprune-infer` name those.
@@ -55,6 +56,7 @@ pub mod evidence;
 pub mod files;
 pub mod fit;
 pub mod graph;
+pub mod methods;
 pub mod onnx;
 pub mod ops;
 pub mod pipeline;

@@ -270,9 +270,11 @@ pub(crate) fn filter_limits(limits: &LimitArgs, filter: &FilterArgs, gather: Gat
         protected: model::protected_groups(limits, &channels)?,
         floor: filter.floor / 100.0,
         round_to: filter.round_to,
+        ..ChannelConstraints::default()
     };
     let scope = match filter.scope {
         ScopeArg::Global => Scope::Global,
+        ScopeArg::Threshold => Scope::Threshold,
         ScopeArg::Uniform => Scope::Uniform,
     };
     Ok(FilterLimits { channels, constraints, scope })

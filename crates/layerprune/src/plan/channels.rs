@@ -1,6 +1,6 @@
 //! Which channels go: a share of the least important, or those that do nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,8 @@ pub struct PlannedChannels {
 pub enum Scope {
     /// Over all groups: scores, divided by the mean of their group, are ranked together.
     Global,
+    /// Over all groups: scores as they are are ranked together, so that one threshold divides them (Network Slimming).
+    Threshold,
     /// In each group by itself.
     Uniform,
 }
@@ -41,20 +43,29 @@ pub struct ChannelConstraints {
     pub floor: f64,
     /// What stays of a group is a multiple of this.
     pub round_to: usize,
+    /// Filters that stay at least, by the name of their layer: for a model that has lost some already, whose floor is one of
+    /// what it was.
+    pub least: BTreeMap<String, usize>,
 }
 
 impl Default for ChannelConstraints {
     fn default() -> Self {
-        Self { protected: BTreeSet::new(), floor: 0.1, round_to: 1 }
+        Self { protected: BTreeSet::new(), floor: 0.1, round_to: 1, least: BTreeMap::new() }
     }
 }
 
 impl ChannelConstraints {
-    /// How many channels of a group of `size` stay where `wanted` are to: not below the floor, and rounded up.
+    /// How many channels of a group stay where `wanted` are to: not below the floor, and rounded up.
     #[must_use]
-    pub fn staying(&self, size: usize, wanted: usize) -> usize {
-        let least = ((self.floor * size as f64).ceil() as usize).max(1);
-        wanted.max(least).next_multiple_of(self.round_to.max(1)).min(size)
+    pub fn staying(&self, group: &ChannelGroup, wanted: usize) -> usize {
+        let least = group.source_names.iter().filter_map(|name| self.least.get(name)).copied().max();
+        self.staying_of(group.channels.len(), wanted.max(least.unwrap_or(0)))
+    }
+
+    /// [`ChannelConstraints::staying`] of `size` channels that no layer's least number is known of.
+    pub(super) fn staying_of(&self, size: usize, wanted: usize) -> usize {
+        let floor = ((self.floor * size as f64).ceil() as usize).max(1);
+        wanted.max(floor).next_multiple_of(self.round_to.max(1)).min(size)
     }
 }
 
@@ -85,18 +96,18 @@ pub fn lowest_filters(
     let ranked: Vec<Vec<(f64, &Channel)>> = open.iter().map(|group| ranked(group, scores)).collect();
     let wanted: Vec<usize> = match scope {
         Scope::Uniform => ranked.iter().map(|ranked| removed(ranked.len(), share)).collect(),
-        Scope::Global => global(&ranked, constraints, share),
+        Scope::Global | Scope::Threshold => together(&open, &ranked, constraints, scope, share),
     };
     let mut planned = Vec::new();
     for ((group, ranked), wanted) in open.iter().zip(&ranked).zip(wanted) {
         let size = ranked.len();
-        let going = size - constraints.staying(size, size - wanted);
+        let going = size - constraints.staying(group, size - wanted);
         if going > 0 {
             planned.push(planned_of(group, ranked[..going].iter().map(|(_, channel)| *channel)));
         }
     }
     keep_some(channels, &mut planned, |group, channel| scores.of_channel(group, channel));
-    let scope = if scope == Scope::Global { "of all layers" } else { "of each layer" };
+    let scope = if scope == Scope::Uniform { "of each layer" } else { "of all layers" };
     Ok(of_channels(
         graph,
         units,
@@ -120,7 +131,7 @@ pub fn by_count(
     let mut planned = Vec::new();
     for group in channels.groups.iter().filter(|group| !constraints.protected.contains(&group.name)) {
         let size = group.channels.len();
-        let going = size - constraints.staying(size, kept(group));
+        let going = size - constraints.staying(group, kept(group));
         if going > 0 {
             let ranked = ranked_by(group, &score);
             planned.push(planned_of(group, ranked[..going].iter().map(|(_, channel)| *channel)));
@@ -248,21 +259,27 @@ fn removed(size: usize, share: f64) -> usize {
 }
 
 /// How many of each group go where all are ranked together.
-fn global(ranked: &[Vec<(f64, &Channel)>], constraints: &ChannelConstraints, share: f64) -> Vec<usize> {
+fn together(
+    groups: &[&ChannelGroup],
+    ranked: &[Vec<(f64, &Channel)>],
+    constraints: &ChannelConstraints,
+    scope: Scope,
+    share: f64,
+) -> Vec<usize> {
     let filters = |channel: &Channel| channel.filters.iter().map(Vec::len).sum::<usize>();
     let total: usize = ranked.iter().flatten().map(|(_, channel)| filters(channel)).sum();
     let mut all: Vec<(f64, usize, usize)> = Vec::new();
     for (group, channels) in ranked.iter().enumerate() {
         let mean = channels.iter().map(|(score, _)| score.abs()).sum::<f64>() / channels.len().max(1) as f64;
-        let normalised = |score: f64| if mean > 0.0 { score / mean } else { score };
-        all.extend(channels.iter().map(|(score, channel)| (normalised(*score), group, filters(channel))));
+        let by = if scope == Scope::Global && mean > 0.0 { mean } else { 1.0 };
+        all.extend(channels.iter().map(|(score, channel)| (score / by, group, filters(channel))));
     }
     all.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut going = vec![0; ranked.len()];
     let mut left = removed(total, share);
     for (_, group, filters) in all {
         let size = ranked[group].len();
-        if filters <= left && size - going[group] > constraints.staying(size, 0) {
+        if filters <= left && size - going[group] > constraints.staying(groups[group], 0) {
             going[group] += 1;
             left -= filters;
         }

@@ -136,7 +136,8 @@ impl Table<'_> {
         let size = group.channels.len();
         let ranked = ranked(group, filters.scores);
         let mut part = Part::untouched();
-        for kept in counts(size, filters.constraints) {
+        let constraints = filters.constraints;
+        for kept in counts(size, constraints.round_to, |count| constraints.staying(group, count)) {
             let only = |other: &ChannelGroup| if other.name == group.name { kept } else { other.channels.len() };
             let plan = by_count(self.graph, self.units, filters.channels, filters.constraints, only, |_, _| 0.0);
             let timed = self.profile.and_then(|profile| profile.group(&group.name));
@@ -210,10 +211,10 @@ impl Part {
 }
 
 /// Numbers of channels that may stay of `size`, falling, without `size` itself.
-fn counts(size: usize, constraints: &ChannelConstraints) -> Vec<usize> {
-    let step = size.div_ceil(MOST_COUNTS).next_multiple_of(constraints.round_to.max(1));
+fn counts(size: usize, round_to: usize, staying: impl Fn(usize) -> usize) -> Vec<usize> {
+    let step = size.div_ceil(MOST_COUNTS).next_multiple_of(round_to.max(1));
     let wanted = (0..size).rev().filter(|count| count % step == 0);
-    let mut counts: Vec<usize> = wanted.map(|count| constraints.staying(size, count)).filter(|&it| it < size).collect();
+    let mut counts: Vec<usize> = wanted.map(staying).filter(|&it| it < size).collect();
     counts.dedup();
     counts
 }
@@ -224,11 +225,14 @@ mod tests {
 
     #[test]
     fn counts_are_steps_down_to_the_floor() {
-        let constraints = |floor, round_to| ChannelConstraints { floor, round_to, ..ChannelConstraints::default() };
-        assert_eq!(counts(4, &constraints(0.0, 1)), [3, 2, 1]);
-        assert_eq!(counts(64, &constraints(0.5, 8)), [56, 48, 40, 32]);
-        assert_eq!(counts(32, &constraints(0.75, 1)), [30, 28, 26, 24]);
-        assert_eq!(counts(8, &constraints(0.1, 16)), [0_usize; 0]);
+        let counts = |size, floor, round_to| {
+            let constraints = ChannelConstraints { floor, round_to, ..ChannelConstraints::default() };
+            counts(size, round_to, |count| constraints.staying_of(size, count))
+        };
+        assert_eq!(counts(4, 0.0, 1), [3, 2, 1]);
+        assert_eq!(counts(64, 0.5, 8), [56, 48, 40, 32]);
+        assert_eq!(counts(32, 0.75, 1), [30, 28, 26, 24]);
+        assert_eq!(counts(8, 0.1, 16), [0_usize; 0]);
     }
 
     #[test]

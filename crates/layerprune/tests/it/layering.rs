@@ -6,7 +6,7 @@ use std::path::Path;
 /// Modules of the library from the file to the report.
 const ORDER: &[&str] = &[
     "files", "proto", "stats", "graph", "onnx", "ops", "shapes", "cost", "analysis", "batch", "evidence", "fit",
-    "record", "criteria", "plan", "surgery", "pipeline", "report",
+    "record", "criteria", "plan", "surgery", "pipeline", "methods", "report",
 ];
 
 #[test]

@@ -1,0 +1,173 @@
+//! What a method is given, and how it learns whether it may stop.
+
+use std::collections::BTreeMap;
+
+use super::error::at;
+use super::{Method, MethodError, MethodPorts, MethodSettings};
+use crate::analysis::{Channels, Units};
+use crate::cost::Cost;
+use crate::onnx::Model;
+use crate::plan::{Budgets, ChannelConstraints, Constraints, shares_left};
+use crate::record::LatencyComparison;
+use crate::shapes::InputShapes;
+
+/// A model, the budgets for it, and all that a method works with.
+pub struct Task<'a> {
+    /// The whole model.
+    pub model: &'a Model,
+    /// Shapes of inputs that it leaves open.
+    pub shapes: &'a InputShapes,
+    /// When it is enough.
+    pub budgets: Budgets,
+    /// Which layers may go, and how.
+    pub constraints: Constraints,
+    /// Which filters may go.
+    pub filters: ChannelConstraints,
+    /// What is set.
+    pub settings: MethodSettings,
+    /// Engines and data.
+    pub ports: &'a mut dyn MethodPorts,
+}
+
+/// What a method leaves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pruned {
+    /// The model.
+    pub model: Model,
+    /// What was measured of it last, against the whole model, where latency is limited.
+    pub latency: Option<LatencyComparison>,
+}
+
+/// A model with its units and channel groups.
+pub(super) struct Parts {
+    pub(super) units: Units,
+    pub(super) channels: Channels,
+}
+
+impl Task<'_> {
+    /// Refuses what no method can work on.
+    pub(super) fn check(&self, method: &Method) -> Result<(), MethodError> {
+        let method = method.name;
+        if self.budgets.max_drop.is_some() {
+            let reason = "does not limit the accuracy that is lost; limit latency, MACs or parameters";
+            return Err(MethodError::Budget { method, reason });
+        }
+        if self.budgets.needs() == 0 {
+            return Err(MethodError::NoBudget { method });
+        }
+        let MethodSettings { step, rounds, batches, epochs, learning_rate, strength, .. } = &self.settings;
+        let refuse = |setting, found, expected| Err(MethodError::Setting { setting, found, expected });
+        if !(*step > 0.0 && *step <= 100.0) {
+            return refuse("step", step.to_string(), "a percentage above 0, at most 100,");
+        }
+        for (setting, number) in [("rounds", rounds), ("batches", batches), ("epochs", epochs)] {
+            if *number == 0 {
+                return refuse(setting, number.to_string(), "a number above 0");
+            }
+        }
+        for (setting, number) in [("learning-rate", learning_rate), ("strength", strength)] {
+            if let Some(number) = number.filter(|number| !(number.is_finite() && *number > 0.0)) {
+                return refuse(setting, number.to_string(), "a number above 0");
+            }
+        }
+        Ok(())
+    }
+
+    /// The parts of `model`, what is left of the whole one.
+    pub(super) fn parts(&self, model: &Model) -> Result<Parts, MethodError> {
+        let units = Units::find(model, self.shapes)?;
+        let channels = Channels::find(model, &units.model, &units.shapes);
+        Ok(Parts { units, channels })
+    }
+
+    /// Which filters may go of a model that has lost some: the floor is one of what the whole model has.
+    pub(super) fn limits(&self) -> Result<Limits, MethodError> {
+        let Parts { channels, .. } = self.parts(self.model)?;
+        let mut limits = Limits { whole: self.filters.clone(), protected: Vec::new(), least: BTreeMap::new() };
+        for group in &channels.groups {
+            let least = self.filters.staying(group, 0);
+            limits.least.extend(group.source_names.iter().map(|name| (name.clone(), least)));
+            if self.filters.protected.contains(&group.name) {
+                limits.protected.extend(group.source_names.iter().cloned());
+            }
+        }
+        Ok(limits)
+    }
+
+    /// What `candidate` comes to.
+    pub(super) fn reached(&mut self, candidate: &Model) -> Result<Reached, MethodError> {
+        let mut reached = self.counted(candidate)?;
+        if let Some(budget) = self.budgets.latency.filter(|_| reached.met) {
+            let latency = self.ports.compare(self.model, candidate).map_err(at("timing"))?;
+            reached.met = budget.margin_percent(&latency) >= 0.0;
+            reached.latency = Some(latency);
+        }
+        Ok(reached)
+    }
+
+    /// What `candidate` comes to by the longer measurement that has the last word.
+    pub(super) fn confirmed(&mut self, candidate: &Model) -> Result<Reached, MethodError> {
+        let mut reached = self.counted(candidate)?;
+        if let Some(budget) = self.budgets.latency {
+            let latency = self.ports.confirm(self.model, candidate).map_err(at("timing"))?;
+            reached.met &= budget.margin_percent(&latency) >= 0.0;
+            reached.latency = Some(latency);
+        }
+        Ok(reached)
+    }
+
+    fn counted(&self, candidate: &Model) -> Result<Reached, MethodError> {
+        let before = Units::find(self.model, self.shapes)?.costs.total();
+        let after = Units::find(candidate, self.shapes)?.costs.total();
+        Ok(Reached { met: self.budgets.cost_met(before, after), latency: None, before, after })
+    }
+
+    /// That all is gone that may go, and it is not enough.
+    pub(super) fn out_of_reach(&self, reached: &Reached) -> MethodError {
+        MethodError::OutOfReach { budgets: self.budgets.to_string(), reached: reached.text() }
+    }
+}
+
+/// How far filters of what is left may be cut.
+pub(super) struct Limits {
+    whole: ChannelConstraints,
+    protected: Vec<String>,
+    least: BTreeMap<String, usize>,
+}
+
+impl Limits {
+    /// The limits in terms of the groups that are left.
+    pub(super) fn of(&self, channels: &Channels) -> ChannelConstraints {
+        let protected = channels
+            .groups
+            .iter()
+            .filter(|group| group.source_names.iter().any(|name| self.protected.contains(name)))
+            .map(|group| group.name.clone());
+        let whole = self.whole.clone();
+        ChannelConstraints { protected: protected.collect(), floor: 0.0, least: self.least.clone(), ..whole }
+    }
+}
+
+/// What a cut comes to.
+#[derive(Debug, Clone)]
+pub(super) struct Reached {
+    pub(super) met: bool,
+    pub(super) latency: Option<LatencyComparison>,
+    before: Cost,
+    after: Cost,
+}
+
+impl Reached {
+    /// `12.3 % lower latency (11.0 at least), 80.1 % of the MACs left`.
+    pub(super) fn text(&self) -> String {
+        let latency = self.latency.as_ref().map(|latency| {
+            let (found, low) = (latency.latency_reduction_percent, latency.latency_reduction_interval[0]);
+            format!("{found:.1} % lower latency ({low:.1} at least)")
+        });
+        let [macs, parameters] = shares_left(self.before, self.after);
+        let macs = macs.map(|share| format!("{share:.1} % of the MACs left"));
+        let parameters = parameters.filter(|_| latency.is_none());
+        let parameters = parameters.map(|share| format!("{share:.1} % of the parameters left"));
+        [latency, macs, parameters].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+}
