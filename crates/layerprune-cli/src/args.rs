@@ -1,5 +1,6 @@
 //! The command line, declared. What a flag does is in `commands`.
 
+mod method;
 mod training;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use layerprune::plan::{Budgets, LatencyBudget};
 use layerprune_infer::{ENGINES, TimeSource};
 use serde::Serialize;
 
+pub(crate) use self::method::{MethodArgs, MethodSettingArgs};
 pub(crate) use self::training::{
     FinetuneArgs, GoingOnArgs, Init, Keep, KeepingArgs, LossName, OptimizerName, Preset, SettingArgs, TrainArgs,
 };
@@ -229,6 +231,10 @@ pub(crate) struct CriterionArgs {
     /// all filters of the model)
     #[arg(long, default_value = "none", value_name = "HOW", value_parser = normalize)]
     pub(crate) normalize_scores: Normalize,
+    /// Which of the shuffled passes over the images is looked at.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub(crate) pass: u64,
 }
 
 impl Default for CriterionArgs {
@@ -242,6 +248,7 @@ impl Default for CriterionArgs {
             probe_epochs: 5,
             recalibrate_samples: 500,
             normalize_scores: Normalize::None,
+            pass: 0,
         }
     }
 }
@@ -329,6 +336,8 @@ pub(crate) struct PruneArgs {
     pub(crate) what: TargetArgs,
     #[command(flatten)]
     pub(crate) budget: BudgetArgs,
+    #[command(flatten)]
+    pub(crate) method: MethodArgs,
     #[command(flatten)]
     pub(crate) choice: ChoiceArgs,
     /// With --layers: remove one layer at a time and score what is left anew after each

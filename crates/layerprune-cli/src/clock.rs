@@ -158,9 +158,7 @@ impl MeasureLatency for Profiling {
         if interrupt::asked() {
             return Err(interrupt::ended().into());
         }
-        let models: Vec<&Model> = [baseline].into_iter().chain(candidates.iter().copied()).collect();
-        let measured = self.0.measure(&models)?;
-        Ok((1..models.len()).map(|place| measured.comparison(place)).collect::<Result<_, _>>()?)
+        Ok(self.0.all_against(baseline, candidates)?)
     }
 }
 

@@ -112,6 +112,17 @@ impl Timer {
         })
     }
 
+    /// Each of `candidates` against the baseline, all in one interleaved run.
+    pub(crate) fn all_against(
+        &self,
+        baseline: &Model,
+        candidates: &[&Model],
+    ) -> Result<Vec<LatencyComparison>, InferError> {
+        let models: Vec<&Model> = [baseline].into_iter().chain(candidates.iter().copied()).collect();
+        let measured = self.measure(&models)?;
+        (1..models.len()).map(|place| measured.comparison(place)).collect()
+    }
+
     /// The candidate against the baseline.
     pub(crate) fn against(&self, baseline: &Model, candidate: &Model) -> Result<LatencyComparison, InferError> {
         self.measure(&[baseline, candidate])?.comparison(1)

@@ -12,6 +12,7 @@ mod hint;
 mod interrupt;
 mod job;
 mod latency;
+mod methods;
 mod model;
 mod output;
 mod progress;

@@ -354,6 +354,7 @@ impl Recipe {
             probe_epochs: score.probe_epochs,
             recalibrate_samples: score.recalibrate_samples,
             normalize_scores: score.normalize,
+            pass: 0,
         }
     }
 

@@ -195,23 +195,23 @@ fn finished<T>(done: Result<Vec<T>, RecoveryError>, bar: &ProgressBar) -> Result
 
 /// The images of this command.
 #[derive(Clone, Copy)]
-struct Images<'a> {
-    data: &'a Data,
-    fitted: &'a Dataset,
-    held_out: &'a Dataset,
-    global: &'a Global,
+pub(crate) struct Images<'a> {
+    pub(crate) data: &'a Data,
+    pub(crate) fitted: &'a Dataset,
+    pub(crate) held_out: &'a Dataset,
+    pub(crate) global: &'a Global,
 }
 
 impl<'a> Images<'a> {
     /// The library's port with a bar for that many passes.
-    fn port(self, what: &'static str, passes: usize) -> (Engine<'a>, ProgressBar) {
+    pub(crate) fn port(self, what: &'static str, passes: usize) -> (Engine<'a>, ProgressBar) {
         let bar = progress::bar(self.global, what, ((self.fitted.len() + self.held_out.len()) * passes) as u64);
         (Engine { images: self, bar: bar.clone() }, bar)
     }
 }
 
 /// The library's port: models run by the inference engine.
-struct Engine<'a> {
+pub(crate) struct Engine<'a> {
     images: Images<'a>,
     bar: ProgressBar,
 }

@@ -138,7 +138,8 @@ impl Gather<'_> {
         let options = data::session_options(self.global);
         let session = Session::with_taps(self.model, pass.taps(), &options).context("cannot run the model")?;
         let size = session.fixed_batch().unwrap_or_else(|| self.batch_size(pass.taps(), &shapes));
-        let batches = |set: &Dataset, epoch| data.shuffled(set, size, session.fixed_batch().is_some(), epoch);
+        let batches =
+            |set: &Dataset, epoch| data.shuffled(set, size, session.fixed_batch().is_some(), self.options.pass + epoch);
         self.look(&session, batches(train, 0)?, train.len(), "scoring", |taps, labels| Ok(pass.add(taps, labels)?))?;
         for epoch in 1..self.options.probe_epochs * usize::from(pass.is_trained()) {
             let train_on = |taps: &[Maps<'_>], labels: &[usize]| Ok(pass.train(taps, labels)?);
@@ -225,7 +226,7 @@ impl Gather<'_> {
         let size = fixed_batch(self.model).unwrap_or(size);
         let most = self.options.batches.unwrap_or(usize::MAX);
         let mut batches = data
-            .shuffled(train, size, true, 0)?
+            .shuffled(train, size, true, self.options.pass)?
             .take(most)
             .map(|batch| batch.map_err(|error| -> DataError { error.into() }));
         let bar = progress::bar(self.global, "gradients", (train.len() / size).min(most) as u64);

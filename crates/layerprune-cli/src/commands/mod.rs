@@ -6,6 +6,7 @@ pub(crate) mod inspect;
 pub(crate) mod latency;
 pub(crate) mod profile;
 pub(crate) mod prune;
+mod prune_by_method;
 pub(crate) mod recalibrate;
 pub(crate) mod report;
 pub(crate) mod run;

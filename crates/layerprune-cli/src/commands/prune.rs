@@ -54,6 +54,9 @@ pub(crate) fn run(args: &PruneArgs, global: &Global) -> Result<()> {
     for path in args.output.iter().chain(&args.save_plan) {
         output::expect_writable(path)?;
     }
+    if let Some(method) = args.method.method() {
+        return super::prune_by_method::run(args, method, global);
+    }
     if args.iterative && args.what.layers.is_none() {
         return Err(Usage("`--iterative` goes with `--layers K`".to_owned()).into());
     }

@@ -93,11 +93,12 @@ impl<'a> Run<'a> {
 
     /// Trains `model`; the checkpoint stays until [`Run::forget`].
     pub(crate) fn train(&self, model: &Model) -> Result<Trained> {
-        let trained = self.train_with_scales(&sparsity::with_scales(model, &self.chosen.settings)?)?;
+        let trained = self.train_as_it_is(&sparsity::with_scales(model, &self.chosen.settings)?)?;
         Ok(Trained { model: sparsity::without_scales(trained.model, self.global)?, ..trained })
     }
 
-    fn train_with_scales(&self, model: &Model) -> Result<Trained> {
+    /// Trains `model` without putting scales in or folding them away.
+    pub(crate) fn train_as_it_is(&self, model: &Model) -> Result<Trained> {
         let teacher = self.chosen.teacher.as_deref().map(model::read).transpose()?;
         let epochs = Epochs {
             set: self.data.train.clone(),

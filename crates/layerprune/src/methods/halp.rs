@@ -43,7 +43,12 @@ fn run(task: &mut Task<'_>) -> Result<Pruned, MethodError> {
         let end = budget.reduction_percent(now.baseline.median_ms);
         let goal = goal_percent(end, (round + 1).min(rounds), rounds);
         let step = relative_percent(goal, now.latency_reduction_percent);
-        model = self::round(task, &model, &limits, Budgets { latency: Some(LatencyBudget::Reduction(step)), ..task.budgets })?;
+        model = self::round(
+            task,
+            &model,
+            &limits,
+            Budgets { latency: Some(LatencyBudget::Reduction(step)), ..task.budgets },
+        )?;
         if round + 1 >= rounds {
             let reached = task.confirmed(&model)?;
             task.ports.tell(&format!("round {}: {}", round + 1, reached.text()));

@@ -3,6 +3,7 @@
 
 mod bn_scale;
 mod chen;
+mod difference;
 mod error;
 mod feature_maps;
 mod halp;
@@ -24,6 +25,7 @@ use crate::criteria::{FilterScores, Scores, Scoring};
 use crate::onnx::Model;
 use crate::pipeline::{MeasureLatency, Observe, PortError};
 
+pub use difference::{LayerLeft, Removed, removed};
 pub use error::MethodError;
 pub use settings::{MethodSettings, Removes};
 pub use task::{Pruned, Task};
