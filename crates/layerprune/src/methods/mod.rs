@@ -2,6 +2,7 @@
 //! scoring, training and timing stand behind ports, as in [`pipeline`](crate::pipeline).
 
 mod bn_scale;
+mod channel_pruning;
 mod chen;
 mod error;
 mod feature_maps;
@@ -10,6 +11,7 @@ mod hrank;
 mod layerprune;
 mod one_shot;
 mod random;
+mod reconstruction;
 mod rounds;
 mod scratch;
 mod settings;
@@ -17,6 +19,7 @@ mod slimming;
 mod sss;
 mod task;
 mod taylor;
+mod thinet;
 mod weight_norm;
 
 use crate::analysis::Units;
@@ -38,6 +41,8 @@ pub static METHODS: &[&Method] = &[
     &taylor::TAYLOR,
     &feature_maps::FEATURE_MAPS_METHOD,
     &hrank::HRANK_METHOD,
+    &channel_pruning::CHANNEL_PRUNING,
+    &thinet::THINET,
     &sss::SSS,
     &chen::CHEN,
     &halp::HALP,

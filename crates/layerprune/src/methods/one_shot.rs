@@ -5,24 +5,22 @@ use super::{MethodError, MethodPorts, Pruned, Task};
 use crate::analysis::Way;
 use crate::criteria::{FilterScores, Scores};
 use crate::onnx::Model;
-use crate::pipeline::{Cutting, MeasureLatency, Outcome, Ports, Proposal, Propose, SearchError, Strategy, Trial, proposer, search};
+use crate::pipeline::{
+    Cutting, MeasureLatency, Outcome, Ports, Proposal, Propose, SearchError, Strategy, Trial, proposer, search,
+};
 use crate::plan::{self, Budgets, Filters, Scope};
 use crate::surgery;
 
 /// Takes layers out of `model`, which has the layers of the whole one, the least important first. `ways` may be used besides those
 /// of the constraints.
-pub(super) fn layers(
-    task: &mut Task<'_>,
-    model: &Model,
-    scores: &Scores,
-    ways: &[Way],
-) -> Result<Pruned, MethodError> {
+pub(super) fn layers(task: &mut Task<'_>, model: &Model, scores: &Scores, ways: &[Way]) -> Result<Pruned, MethodError> {
     let Parts { units, .. } = task.parts(model)?;
     let mut constraints = task.constraints.clone();
     constraints.ways.extend(ways);
     let layers = plan::droppable(&units, scores, &constraints)?;
     let criterion = scores.criterion.as_str();
-    let cutting = Cutting { model, units: &units, shapes: task.shapes, criterion, layers, filters: None, profile: None };
+    let cutting =
+        Cutting { model, units: &units, shapes: task.shapes, criterion, layers, filters: None, profile: None };
     let mut propose = proposer(&cutting, Strategy::Greedy, &task.budgets)?;
     found(task.budgets, &mut *task.ports, &cutting, &mut *propose)
 }
@@ -51,6 +49,17 @@ pub(super) fn found(
     cutting: &Cutting<'_>,
     propose: &mut dyn Propose,
 ) -> Result<Pruned, MethodError> {
+    let trial = trial(budgets, ports, cutting, propose)?;
+    Ok(Pruned { model: surgery::apply(cutting.model, cutting.units, &trial.plan)?, latency: trial.latency })
+}
+
+/// The cut that [`found`] finds, not yet carried out.
+pub(super) fn trial(
+    budgets: Budgets,
+    ports: &mut dyn MethodPorts,
+    cutting: &Cutting<'_>,
+    propose: &mut dyn Propose,
+) -> Result<Trial, MethodError> {
     let mut told = Vec::new();
     let mut step = |outcome: Outcome<'_>| {
         let (Outcome::Reach(trial) | Outcome::Tried(trial) | Outcome::Confirmed(trial)) = outcome;
@@ -59,8 +68,7 @@ pub(super) fn found(
     let timer = budgets.latency.is_some().then_some(&mut *ports as &mut dyn MeasureLatency);
     let found = search(cutting, &budgets, propose, &mut Ports { timer, held_out: None }, &mut step);
     told.iter().for_each(|text| ports.tell(text));
-    let trial = found?.trial;
-    Ok(Pruned { model: surgery::apply(cutting.model, cutting.units, &trial.plan)?, latency: trial.latency })
+    Ok(found?.trial)
 }
 
 fn text(trial: &Trial) -> String {

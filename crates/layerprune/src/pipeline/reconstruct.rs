@@ -125,7 +125,7 @@ pub fn reconstruct(
     let (mut groups, mut whole): (Vec<Reconstructed>, _) = (Vec::new(), task.left_whole());
     for group in &task.channels.groups {
         let size = group.channels.len();
-        let stays = task.constraints.staying(size, kept(group));
+        let stays = task.constraints.staying(group, kept(group));
         if stays == size || whole.iter().any(|left| left.group == group.name) {
             continue;
         }

@@ -3,11 +3,17 @@
 use std::collections::BTreeSet;
 
 use layerprune::analysis::{Channels, Units};
+use layerprune::cost::Cost;
+use layerprune::criteria::{FilterScores, Scores, Scoring};
 use layerprune::fit;
 use layerprune::graph::tensor;
+use layerprune::methods::{self, MethodError, MethodPorts, MethodSettings, Sight, Stage};
 use layerprune::onnx::Model;
-use layerprune::pipeline::{Chooser, Observe, PortError, Reconstruct, Reconstruction, Visit, reconstruct};
-use layerprune::plan::ChannelConstraints;
+use layerprune::pipeline::{
+    Chooser, MeasureLatency, Observe, PortError, Reconstruct, Reconstruction, Visit, reconstruct,
+};
+use layerprune::plan::{Budgets, ChannelConstraints, Constraints};
+use layerprune::record::LatencyComparison;
 use layerprune::surgery;
 use layerprune_testing::{Builder, int, ints, mobilenet_v1, resnet};
 
@@ -225,4 +231,112 @@ fn what_the_port_reports_is_passed_on() {
     let error = reconstruct(&task, &|_| 2, &mut Stopped, &mut |_| {}).unwrap_err();
     assert_eq!(error.to_string(), "cannot fit what channels contribute to `layer1.0.conv2`");
     assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "stopped");
+}
+
+/// Ports of which only the images are there.
+struct OnlyImages {
+    images: Images,
+    told: Vec<String>,
+}
+
+impl Observe for OnlyImages {
+    fn pairs(&mut self, first: &Model, second: &Model, visit: &mut Visit<'_>) -> Result<(), PortError> {
+        self.images.pairs(first, second, visit)
+    }
+}
+
+impl MeasureLatency for OnlyImages {
+    fn compare(&mut self, _: &Model, _: &Model) -> Result<LatencyComparison, PortError> {
+        Err("no clock".into())
+    }
+}
+
+impl MethodPorts for OnlyImages {
+    fn layer_scores(&mut self, _: &Model, _: &Units, _: &Scoring) -> Result<Scores, PortError> {
+        Err("no scores".into())
+    }
+
+    fn filter_scores(&mut self, _: &Model, _: &Scoring, _: Sight) -> Result<FilterScores, PortError> {
+        Err("no scores".into())
+    }
+
+    fn train(&mut self, _: &Model, _: &Stage<'_>) -> Result<Model, PortError> {
+        Err("no training".into())
+    }
+
+    fn fresh(&mut self, _: &Model) -> Result<Model, PortError> {
+        Err("no training".into())
+    }
+
+    fn held_out(&mut self, _: &Model, _: usize) -> Result<f64, PortError> {
+        Err("no labels".into())
+    }
+
+    fn tell(&mut self, text: &str) {
+        self.told.push(text.to_owned());
+    }
+}
+
+fn method(model: &Model, name: &str, budgets: Budgets) -> Result<(Model, Vec<String>), MethodError> {
+    let mut ports = OnlyImages { images: Images::new(SHAPE), told: Vec::new() };
+    let mut task = methods::Task {
+        model,
+        shapes: &Default::default(),
+        budgets,
+        constraints: Constraints::plain(),
+        filters: ChannelConstraints::default(),
+        settings: MethodSettings::default(),
+        ports: &mut ports,
+    };
+    let pruned = methods::named(name).unwrap().run(&mut task)?;
+    Ok((pruned.model, ports.told))
+}
+
+#[test]
+fn the_methods_take_out_the_least_share_that_meets_the_budgets() {
+    let model = resnet(3, SHAPE, 2, &[16, 16], 2, 4);
+    let before = units(&model).costs.total();
+    let share = |after: Cost| {
+        let macs = |cost: Cost| cost.macs.unwrap() as f64;
+        [100.0 * macs(after) / macs(before), 100.0 * after.parameters as f64 / before.parameters as f64]
+    };
+    for name in ["channel-pruning", "thinet"] {
+        for (place, budgets) in [
+            Budgets { macs: Some(70.0), ..Budgets::default() },
+            Budgets { parameters: Some(70.0), ..Budgets::default() },
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let (left, told) = method(&model, name, budgets).unwrap();
+            // A channel of each of four groups of 16 more would be within 7 % of it.
+            let reached = share(units(&left).costs.total())[place];
+            assert!((63.0..=70.0).contains(&reached), "{name}: {reached}");
+            assert_eq!(
+                told.iter().filter(|text| text.contains("channels gone; the fit explains")).count(),
+                4,
+                "{told:?}"
+            );
+            run(&left, SHAPE);
+        }
+        let error = method(&model, name, Budgets { macs: Some(1.0), ..Budgets::default() }).unwrap_err();
+        assert!(error.to_string().contains("cannot be met"), "{error}");
+    }
+}
+
+#[test]
+fn a_model_of_which_all_stays_whole_is_refused() {
+    let mut net = Builder::new(11);
+    let x = stem(&mut net);
+    let pooled = net.node("GlobalAveragePool", "/pool", &[&x], vec![]);
+    let flat = net.node("Flatten", "/flatten", &[&pooled], vec![]);
+    let weight = net.random("fc.weight", &[6, 4], 0.5);
+    let out = net.node("MatMul", "/fc/MatMul", &[&flat, &weight], vec![]);
+    net.output(&out);
+    let error = method(&net.build(), "thinet", Budgets { macs: Some(50.0), ..Budgets::default() }).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`thinet` finds nothing to work on: `stem` stays whole: `fc` reads its channels and cannot be fitted: MatMul is not \
+         fitted"
+    );
 }
