@@ -153,6 +153,17 @@ impl Channels {
         all.filter(move |(_, channel)| roots.contains(&channel.root))
     }
 
+    /// For each index of `at`, which channel of `group` it goes with, by its number there; nothing for an axis that is not
+    /// followed.
+    #[must_use]
+    pub fn along(&self, at: ValueAxis, group: &ChannelGroup) -> Vec<Option<usize>> {
+        let (start, size) = self.coupling.slot(at).unwrap_or((0, 0));
+        let numbers: BTreeMap<Position, usize> =
+            group.channels.iter().enumerate().map(|(number, channel)| (channel.root, number)).collect();
+        let positions = start..start + size as Position;
+        positions.map(|position| numbers.get(&self.coupling.root(position)).copied()).collect()
+    }
+
     pub(super) fn cut_roots(&self, roots: impl IntoIterator<Item = Position>) -> ChannelCut {
         let mut gone: BTreeMap<ValueAxis, BTreeSet<usize>> = BTreeMap::new();
         for position in roots.into_iter().filter_map(|root| self.members.get(&root)).flatten() {

@@ -2,6 +2,7 @@
 //! scoring, training and timing stand behind ports, as in [`pipeline`](crate::pipeline).
 
 mod bn_scale;
+mod channel_pruning;
 mod chen;
 mod difference;
 mod error;
@@ -11,6 +12,7 @@ mod hrank;
 mod layerprune;
 mod one_shot;
 mod random;
+mod reconstruction;
 mod rounds;
 mod scratch;
 mod settings;
@@ -18,6 +20,7 @@ mod slimming;
 mod sss;
 mod task;
 mod taylor;
+mod thinet;
 mod weight_norm;
 
 use crate::analysis::Units;
@@ -40,6 +43,8 @@ pub static METHODS: &[&Method] = &[
     &taylor::TAYLOR,
     &feature_maps::FEATURE_MAPS_METHOD,
     &hrank::HRANK_METHOD,
+    &channel_pruning::CHANNEL_PRUNING,
+    &thinet::THINET,
     &sss::SSS,
     &chen::CHEN,
     &halp::HALP,

@@ -49,6 +49,17 @@ pub(super) fn found(
     cutting: &Cutting<'_>,
     propose: &mut dyn Propose,
 ) -> Result<Pruned, MethodError> {
+    let trial = trial(budgets, ports, cutting, propose)?;
+    Ok(Pruned { model: surgery::apply(cutting.model, cutting.units, &trial.plan)?, latency: trial.latency })
+}
+
+/// The cut that [`found`] finds, not yet carried out.
+pub(super) fn trial(
+    budgets: Budgets,
+    ports: &mut dyn MethodPorts,
+    cutting: &Cutting<'_>,
+    propose: &mut dyn Propose,
+) -> Result<Trial, MethodError> {
     let mut told = Vec::new();
     let mut step = |outcome: Outcome<'_>| {
         let (Outcome::Reach(trial) | Outcome::Tried(trial) | Outcome::Confirmed(trial)) = outcome;
@@ -57,8 +68,7 @@ pub(super) fn found(
     let timer = budgets.latency.is_some().then_some(&mut *ports as &mut dyn MeasureLatency);
     let found = search(cutting, &budgets, propose, &mut Ports { timer, held_out: None }, &mut step);
     told.iter().for_each(|text| ports.tell(text));
-    let trial = found?.trial;
-    Ok(Pruned { model: surgery::apply(cutting.model, cutting.units, &trial.plan)?, latency: trial.latency })
+    Ok(found?.trial)
 }
 
 fn text(trial: &Trial) -> String {

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::observe::{Observe, Part, RecoveryError, up_to};
-use super::patches::Places;
+use super::patches::PatchSums;
 use crate::batch::Maps;
-use crate::fit::{self, FitError, Linear, Moments};
+use crate::fit::{self, FitError, Linear};
 use crate::onnx::Model;
 use crate::stats::SplitMix;
 use crate::surgery::Consumer;
@@ -52,6 +52,7 @@ pub fn compensate(
             .map_err(|source| RecoveryError::Observe { what: what(), source })?;
         let fitted: Result<Vec<Linear>, FitError> = sums
             .fitted
+            .groups
             .iter()
             .zip(&left)
             .map(|(moments, left)| fit::ridge_towards(moments, penalty, left.weight.clone()))
@@ -68,41 +69,27 @@ pub fn compensate(
     Ok(done)
 }
 
-/// The moments of each conv group.
+/// Sums of the images to fit to, and of those that tell how well it fits.
 struct Sums<'c> {
-    consumer: &'c Consumer,
     random: SplitMix,
-    fitted: Vec<Moments>,
-    held_out: Vec<Moments>,
+    fitted: PatchSums<'c>,
+    held_out: PatchSums<'c>,
 }
 
 impl<'c> Sums<'c> {
     fn new(consumer: &'c Consumer) -> Self {
-        let outputs = consumer.of.kept.len() / consumer.groups;
-        let moments = vec![Moments::new(consumer.inputs(), outputs, [1, 1]); consumer.groups];
-        Self { consumer, random: SplitMix::new(0), fitted: moments.clone(), held_out: moments }
+        let sums = PatchSums::new(consumer);
+        Self { random: SplitMix::new(0), fitted: sums.clone(), held_out: sums }
     }
 
     fn add(&mut self, part: Part, entry: Maps<'_>, target: Maps<'_>) -> Result<(), FitError> {
-        let Consumer { of, group_channels, groups, window, .. } = self.consumer;
-        if entry.shape.get(1) != Some(&(group_channels * groups)) {
-            return Err(FitError::OtherNode { found: entry.shape.to_vec() });
-        }
-        let places = Places::choose(window.as_ref(), entry, target, &mut self.random)?;
-        let filters = of.kept.len() / groups;
-        let all = if part == Part::Fitted { &mut self.fitted } else { &mut self.held_out };
-        for (group, moments) in all.iter_mut().enumerate() {
-            let patches = places.patches(entry, group * group_channels..(group + 1) * group_channels);
-            let outputs = places.outputs(target, &of.kept[group * filters..(group + 1) * filters]);
-            let count = places.count();
-            moments.add(&patches, &[1, self.consumer.inputs(), count, 1], &outputs, &[1, filters, count, 1])?;
-        }
-        Ok(())
+        let sums = if part == Part::Fitted { &mut self.fitted } else { &mut self.held_out };
+        sums.add(entry, target, &mut self.random)
     }
 
     /// The mean over conv groups.
     fn held_out_r2(&self, maps: &[Linear]) -> Option<f64> {
-        let shares = self.held_out.iter().zip(maps).filter(|(moments, _)| moments.count() > 0);
+        let shares = self.held_out.groups.iter().zip(maps).filter(|(moments, _)| moments.count() > 0);
         let shares: Vec<f64> = shares.filter_map(|(moments, map)| moments.r2(map)).collect();
         (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64)
     }

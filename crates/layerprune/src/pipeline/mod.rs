@@ -9,6 +9,7 @@ mod leave_one_out;
 mod observe;
 mod patches;
 mod profile;
+mod reconstruct;
 mod search;
 
 use std::error::Error;
@@ -26,6 +27,7 @@ pub use job::{Job, JobError, Target, layer_row, run, score_table};
 pub use leave_one_out::{Judge, leave_one_out};
 pub use observe::{Observe, Part, RecoveryError, Visit};
 pub use profile::{PROFILE_RUNS, Parts, ProfileProgress, Untimed, profile};
+pub use reconstruct::{Chooser, LeftWhole, Reconstruct, Reconstructed, Reconstruction, reconstruct};
 pub use search::{
     Cutting, Found, HeldOut, Outcome, Ports, Proposal, Propose, SearchError, Strategy, Trial, proposer, search,
 };

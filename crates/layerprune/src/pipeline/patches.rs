@@ -1,15 +1,51 @@
-//! What a window sees at chosen places: patches as columns.
+//! What a window sees at chosen places: patches as columns, and their sums.
 
 use crate::batch::Maps;
-use crate::fit::FitError;
+use crate::fit::{FitError, Moments};
 use crate::ops::conv::Window;
 use crate::stats::SplitMix;
+use crate::surgery::Consumer;
 
 /// Places of each image that are looked at. He et al. (ICCV 2017) take 10, of 5000 images.
 const PLACES: usize = 32;
 
+/// The moments of what each conv group of a consumer reads and is to give, over places of images.
+#[derive(Clone)]
+pub(super) struct PatchSums<'c> {
+    consumer: &'c Consumer,
+    /// For each conv group.
+    pub(super) groups: Vec<Moments>,
+}
+
+impl<'c> PatchSums<'c> {
+    pub(super) fn new(consumer: &'c Consumer) -> Self {
+        let outputs = consumer.of.kept.len() / consumer.groups;
+        Self { consumer, groups: vec![Moments::new(consumer.inputs(), outputs, [1, 1]); consumer.groups] }
+    }
+
+    /// Adds what the consumer reads at some places of these images, and what the whole model gives there.
+    ///
+    /// # Errors
+    /// [`FitError::OtherNode`] where the maps are not those of the consumer, [`FitError::NotFinite`].
+    pub(super) fn add(&mut self, entry: Maps<'_>, target: Maps<'_>, random: &mut SplitMix) -> Result<(), FitError> {
+        let Consumer { of, group_channels, groups, window, .. } = self.consumer;
+        if entry.shape.get(1) != Some(&(group_channels * groups)) {
+            return Err(FitError::OtherNode { found: entry.shape.to_vec() });
+        }
+        let places = Places::choose(window.as_ref(), entry, target, random)?;
+        let filters = of.kept.len() / groups;
+        for (group, moments) in self.groups.iter_mut().enumerate() {
+            let patches = places.patches(entry, group * group_channels..(group + 1) * group_channels);
+            let outputs = places.outputs(target, &of.kept[group * filters..(group + 1) * filters]);
+            let count = places.count();
+            moments.add(&patches, &[1, self.consumer.inputs(), count, 1], &outputs, &[1, filters, count, 1])?;
+        }
+        Ok(())
+    }
+}
+
 /// Places of the outputs of a batch, with the elements of the input that the window covers there.
-pub(super) struct Places {
+struct Places {
     /// Image and place on its output map.
     outputs: Vec<(usize, usize)>,
     /// For each place, and each element of the window: where on the input map; `None` in the padding.
@@ -22,7 +58,7 @@ impl Places {
     ///
     /// # Errors
     /// [`FitError::OtherNode`] where the maps are not those of the window.
-    pub(super) fn choose(
+    fn choose(
         window: Option<&Window>,
         entry: Maps<'_>,
         target: Maps<'_>,
@@ -60,12 +96,12 @@ impl Places {
     }
 
     /// How many places there are.
-    pub(super) fn count(&self) -> usize {
+    fn count(&self) -> usize {
         self.outputs.len()
     }
 
     /// Rows of `channels` of `entry` and the window's elements, channels outermost; a column for each place.
-    pub(super) fn patches(&self, entry: Maps<'_>, channels: std::ops::Range<usize>) -> Vec<f32> {
+    fn patches(&self, entry: Maps<'_>, channels: std::ops::Range<usize>) -> Vec<f32> {
         let pixels: usize = entry.shape[2..].iter().product();
         let mut rows = Vec::with_capacity(channels.len() * self.area * self.count());
         for channel in channels {
@@ -80,7 +116,7 @@ impl Places {
     }
 
     /// A row for each of `channels` of `target`, a column for each place.
-    pub(super) fn outputs(&self, target: Maps<'_>, channels: &[usize]) -> Vec<f32> {
+    fn outputs(&self, target: Maps<'_>, channels: &[usize]) -> Vec<f32> {
         let pixels: usize = target.shape[2..].iter().product();
         let at = |channel: usize, image: usize, pixel: usize| (image * target.shape[1] + channel) * pixels + pixel;
         let row =

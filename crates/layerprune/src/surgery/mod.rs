@@ -143,7 +143,7 @@ pub fn apply_with_bridges(model: &Model, units: &Units, plan: &Plan) -> Result<(
         (false, false) if plan.removed.iter().any(|planned| planned.way.is_fitted()) => Err(SurgeryError::Mixed),
         (false, false) => {
             let (left, bridges) = remove_layers(model, units, plan)?;
-            let units = Units::find(&left, &sizes_given(&left.graph, units)).expect(AS_BEFORE);
+            let units = found_anew(&left, units);
             Ok((remove_channels(&left, &units, plan)?, bridges))
         }
     }
@@ -269,6 +269,11 @@ const AS_BEFORE: &str = "the shapes given are those that the inputs have";
 /// Shapes of a cut graph for the same input shapes as before.
 fn shapes_like(graph: &Graph, units: &Units) -> Shapes {
     shapes::infer(graph, &sizes_given(graph, units)).expect(AS_BEFORE)
+}
+
+/// Units of what a cut left of the model whose units are `units`, for the same input shapes.
+pub(crate) fn found_anew(left: &Model, units: &Units) -> Units {
+    Units::find(left, &sizes_given(&left.graph, units)).expect(AS_BEFORE)
 }
 
 /// Multiply-adds that `model`, whose units are `units`, does and `cut`, which surgery made of it, does not, node by node.

@@ -13,6 +13,7 @@ mod layering;
 mod oracle;
 mod pipeline;
 mod plan;
+mod reconstruct;
 mod roundtrip;
 mod scale;
 mod units;

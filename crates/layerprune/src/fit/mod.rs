@@ -1,4 +1,5 @@
-//! Linear maps fitted in closed form: ridge regression over the pixels of maps, from plain sums.
+//! Linear maps fitted in closed form: ridge regression over the pixels of maps, from plain sums; and which channels a linear
+//! map can do without, from the same sums ([`Contributions`]).
 //!
 //! [`Moments`] are filled batch by batch, like the sums of [`evidence`](crate::evidence); memory does not grow with the
 //! number of images.
@@ -16,6 +17,14 @@
 //! assert!((fitted.bias[0] - 1.0).abs() < 1e-6 && fitted.r2.unwrap() > 0.999_999);
 //! # Ok::<(), layerprune::fit::FitError>(())
 //! ```
+
+mod contributions;
+mod greedy;
+mod lasso;
+
+pub use contributions::Contributions;
+pub use greedy::greedy;
+pub use lasso::lasso;
 
 /// Penalty that is used unless asked for otherwise, relative to the mean variance of the inputs.
 pub const DEFAULT_PENALTY: f64 = 1e-3;
@@ -433,7 +442,7 @@ mod tests {
     }
 
     fn golden() -> Vec<(Case, Moments)> {
-        let golden: Golden = serde_json::from_str(include_str!("../../../fixtures/golden/ridge.json")).unwrap();
+        let golden: Golden = serde_json::from_str(include_str!("../../../../fixtures/golden/ridge.json")).unwrap();
         let drawn = |(seed, case): (usize, Case)| {
             let mut random = SplitMix::new(seed as u64);
             let [images, inputs, height, width] = case.entry;
