@@ -12,7 +12,7 @@ use layerprune::plan::{Budgets, LatencyBudget};
 use layerprune_infer::{ENGINES, TimeSource};
 use serde::Serialize;
 
-pub(crate) use self::method::{MethodArgs, MethodSettingArgs};
+pub(crate) use self::method::{MethodArgs, MethodSettingArgs, RemovesArg};
 pub(crate) use self::training::{
     FinetuneArgs, GoingOnArgs, Init, Keep, KeepingArgs, LossName, OptimizerName, Preset, SettingArgs, TrainArgs,
 };
@@ -124,6 +124,8 @@ pub(crate) enum Command {
     Selfcheck(SelfcheckArgs),
     /// Write a page about a run
     Report(ReportArgs),
+    /// Compare methods on one model: the same budgets, training and seeds for all
+    Study(StudyArgs),
     /// Do the whole job as a recipe says
     Run(RunArgs),
     /// Do the whole job on embedded data
@@ -751,6 +753,28 @@ pub(crate) struct RunArgs {
     /// Print a recipe to start from
     #[arg(long)]
     pub(crate) example: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StudyArgs {
+    /// The recipe: a TOML file; `layerprune study --example` prints one
+    #[arg(required_unless_present = "example")]
+    pub(crate) recipe: Option<PathBuf>,
+    /// Print a recipe to start from
+    #[arg(long)]
+    pub(crate) example: bool,
+    /// So many jobs at once. More than one disturb each other's latency measurements
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
+    pub(crate) jobs: usize,
+    /// Only list the jobs: a key, and what each is, in columns with tabs between them
+    #[arg(long, conflicts_with_all = ["job", "collect"])]
+    pub(crate) list_jobs: bool,
+    /// Do only the job with this key, for a queue that hands them out
+    #[arg(long, value_name = "KEY", conflicts_with = "collect")]
+    pub(crate) job: Option<String>,
+    /// Do nothing more: only write up what is done
+    #[arg(long)]
+    pub(crate) collect: bool,
 }
 
 #[derive(Debug, Args)]

@@ -19,6 +19,7 @@ mod progress;
 mod recipe;
 mod recovery;
 mod scoring;
+mod study;
 mod training;
 mod written;
 
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => commands::verify::run(args, global),
         Command::Selfcheck(args) => commands::selfcheck::run(args, global),
         Command::Report(args) => commands::report::run(args, global),
+        Command::Study(args) => commands::study::run(args, global),
         Command::Run(args) => commands::run::run(args, global),
         Command::Demo(args) => commands::demo::run(args, global),
     };

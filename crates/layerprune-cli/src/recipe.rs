@@ -232,6 +232,40 @@ impl Default for ScoreSection {
     }
 }
 
+impl DataSection {
+    pub(crate) fn args(&self) -> DataArgs {
+        let data = self.clone();
+        DataArgs {
+            data: data.source,
+            images: ImageArgs {
+                normalize: data.normalize,
+                resize: data.resize,
+                crop: data.crop,
+                interpolation: data.interpolation,
+                preprocess: data.preprocess,
+                gray_to_rgb: data.gray_to_rgb,
+                held_out: data.held_out,
+            },
+        }
+    }
+}
+
+impl ScoreSection {
+    pub(crate) fn args(&self) -> CriterionArgs {
+        CriterionArgs {
+            samples: self.samples,
+            samples_per_class: self.samples_per_class,
+            batches: self.batches,
+            score_batch: self.batch,
+            embedding: self.embedding,
+            probe_epochs: self.probe_epochs,
+            recalibrate_samples: self.recalibrate_samples,
+            normalize_scores: self.normalize,
+            pass: 0,
+        }
+    }
+}
+
 impl Default for RecoverSection {
     fn default() -> Self {
         Self {
@@ -328,34 +362,11 @@ impl Recipe {
     }
 
     pub(crate) fn data_args(&self) -> DataArgs {
-        let data = self.data.clone();
-        DataArgs {
-            data: data.source,
-            images: ImageArgs {
-                normalize: data.normalize,
-                resize: data.resize,
-                crop: data.crop,
-                interpolation: data.interpolation,
-                preprocess: data.preprocess,
-                gray_to_rgb: data.gray_to_rgb,
-                held_out: data.held_out,
-            },
-        }
+        self.data.args()
     }
 
     pub(crate) fn criterion_args(&self) -> CriterionArgs {
-        let score = &self.score;
-        CriterionArgs {
-            samples: score.samples,
-            samples_per_class: score.samples_per_class,
-            batches: score.batches,
-            score_batch: score.batch,
-            embedding: score.embedding,
-            probe_epochs: score.probe_epochs,
-            recalibrate_samples: score.recalibrate_samples,
-            normalize_scores: score.normalize,
-            pass: 0,
-        }
+        self.score.args()
     }
 
     pub(crate) fn limit_args(&self) -> LimitArgs {

@@ -12,6 +12,7 @@ pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod score;
 pub(crate) mod selfcheck;
+pub(crate) mod study;
 pub(crate) mod sweep;
 pub(crate) mod train;
 pub(crate) mod verify;

@@ -16,4 +16,4 @@ mod watch;
 pub(crate) use folder::remove as remove_checkpoint;
 pub(crate) use measure::{Judged, accuracy, judged, recalibrate, recalibrate_on, told_loss};
 pub(crate) use run::{Run, Trained};
-pub(crate) use settings::{Chosen, FINETUNE, TRAIN, chosen, filled, keys};
+pub(crate) use settings::{Chosen, FINETUNE, TRAIN, chosen, filled, keys, over};

@@ -80,7 +80,7 @@ pub(crate) fn keys() -> Vec<String> {
 }
 
 /// What is given in `first`, else what is given in `second`.
-fn over(first: &SettingArgs, second: &SettingArgs) -> SettingArgs {
+pub(crate) fn over(first: &SettingArgs, second: &SettingArgs) -> SettingArgs {
     let json = |args| serde_json::to_value(args).expect("settings are plain numbers and texts");
     let (Value::Object(first), Value::Object(mut both)) = (json(first), json(second)) else {
         unreachable!("a struct is an object")

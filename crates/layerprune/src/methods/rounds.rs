@@ -97,18 +97,24 @@ impl Removal<'_> {
         plan::by_count(graph, units, channels, &constraints, stays, score)
     }
 
-    /// The fewest of `enough` channels that meet the budgets too; `None` where a longer measurement says that not even all do.
-    fn fewest(&self, task: &mut Task<'_>, enough: usize) -> Result<Option<Pruned>, MethodError> {
-        let (mut short, mut enough) = (0, enough);
-        while enough - short > 1 {
-            let middle = short.midpoint(enough);
-            let cut = surgery::apply(self.model, &self.parts.units, &self.lowest(middle))?;
-            if task.reached(&cut)?.met { enough = middle } else { short = middle }
+    /// The fewest of `most` channels that meet the budgets too; `None` where a longer measurement says that not even all do.
+    fn fewest(&self, task: &mut Task<'_>, most: usize) -> Result<Option<Pruned>, MethodError> {
+        let cut = |count| surgery::apply(self.model, &self.parts.units, &self.lowest(count));
+        let (mut short, mut enough) = (0, most);
+        while short < most {
+            while enough - short > 1 {
+                let middle = short.midpoint(enough);
+                if task.reached(&cut(middle)?)?.met { enough = middle } else { short = middle }
+            }
+            let model = cut(enough)?;
+            let reached = task.confirmed(&model)?;
+            task.ports.tell(&format!("{enough} channels, measured again: {}", reached.text()));
+            if reached.met {
+                return Ok(Some(Pruned { model, latency: reached.latency }));
+            }
+            (short, enough) = (enough, most);
         }
-        let model = surgery::apply(self.model, &self.parts.units, &self.lowest(enough))?;
-        let reached = task.confirmed(&model)?;
-        task.ports.tell(&format!("measured again: {}", reached.text()));
-        Ok(reached.met.then_some(Pruned { model, latency: reached.latency }))
+        Ok(None)
     }
 }
 

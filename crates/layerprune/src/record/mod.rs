@@ -7,6 +7,7 @@ pub(crate) mod format;
 mod json;
 mod latency;
 mod profile;
+mod study;
 mod summary;
 mod sweep;
 
@@ -25,6 +26,7 @@ pub use profile::{
     Candidate, Conditions, CountTime, GroupTimes, JointTime, LatencyProfile, MacsSaved, PROFILE_SCHEMA, Run, Saving,
     UnitTime,
 };
+pub use study::{Arm, STUDY_SCHEMA, Spread, Study, StudyFailure, StudyRow};
 pub(crate) use summary::Difference;
 pub use summary::SummaryRow;
 pub use sweep::{SWEEP_SCHEMA, Sweep, SweepBaseline, SweepFailure, SweepPoint};

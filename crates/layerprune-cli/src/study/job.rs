@@ -1,0 +1,151 @@
+//! One job of a study, from the whole model to a measured small one.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Result;
+use layerprune::analysis::Channels;
+use layerprune::methods::{Then, removed};
+use layerprune::onnx::Model;
+use layerprune::plan::ChannelConstraints;
+use layerprune::record::{LatencyComparison, StudyRow};
+
+use super::recipe::{Job, StudyRecipe};
+use crate::args::{Global, KeepingArgs, SettingArgs};
+use crate::commands::eval;
+use crate::data::{self, Data};
+use crate::latency::Timer;
+use crate::methods::Asked;
+use crate::output::write_file;
+use crate::training::{self, Run, Trained};
+use crate::{interrupt, model};
+
+/// A study's model and recipe.
+pub(crate) struct Workshop<'a> {
+    pub(crate) recipe: &'a StudyRecipe,
+    pub(crate) model: &'a Model,
+    pub(crate) folder: PathBuf,
+    pub(crate) global: &'a Global,
+}
+
+impl Workshop<'_> {
+    /// The file that says what a job came to.
+    pub(crate) fn row_file(&self, key: &str) -> PathBuf {
+        self.folder.join(format!("{key}.json"))
+    }
+
+    /// The file that says why a job came to nothing.
+    pub(crate) fn failure_file(&self, key: &str) -> PathBuf {
+        self.folder.join(format!("{key}.failure.json"))
+    }
+
+    /// Does a job, and writes what it came to. What it did so far is kept when it ends early.
+    pub(crate) fn make(&self, job: &Job, key: &str) -> Result<StudyRow> {
+        let global = Global { seed: Some(job.seed), ..self.global.clone() };
+        let recipe = self.recipe;
+        let data = data::open(&recipe.data.args(), &recipe.model, self.model, true, &global)?;
+        let test = data.test()?;
+        let shapes = Default::default();
+        let units = model::units(self.model, &shapes)?;
+        let channels = Channels::find(self.model, &units.model, &units.shapes);
+        let mut settings = recipe.method.clone();
+        settings.removes = job.arm.removes;
+        let options = recipe.score.args();
+        let began = Instant::now();
+        let asked = Asked {
+            method: job.arm.method,
+            settings: &settings,
+            criterion: job.arm.criterion.as_deref(),
+            options: &options,
+            budgets: job.budgets,
+            constraints: model::constraints(&recipe.limits.args(), &units)?,
+            filters: ChannelConstraints {
+                protected: model::protected_groups(&recipe.limits.args(), &channels)?,
+                floor: recipe.limits.floor / 100.0,
+                round_to: recipe.limits.round_to,
+                ..ChannelConstraints::default()
+            },
+            shapes: &shapes,
+            data: Some(&data),
+            timer: self.timer(recipe.latency.batch[0], &global),
+            global: &global,
+        };
+        let (pruned, journal) = asked.run(self.model, &self.folder.join(format!("{key}.method")))?;
+        let method_seconds = began.elapsed().as_secs_f64();
+        let quiet = Global { quiet: true, ..global.clone() };
+        let after_cut = eval::accuracy(&pruned.model, &data, &test, "test images", &quiet)?;
+        let began = Instant::now();
+        let path = self.folder.join(format!("{key}.onnx"));
+        let trained = self.train(job, &pruned.model, &path, &data, &global)?;
+        let training_seconds = began.elapsed().as_secs_f64();
+        trained.model.write(&path)?;
+        let gone = removed(self.model, &trained.model, &shapes)?;
+        let row = StudyRow {
+            arm: job.arm.name.clone(),
+            removes: job.arm.removes().to_owned(),
+            budget: job.budgets.to_string(),
+            seed: job.seed,
+            digest: trained.model.digest().to_string(),
+            filters: gone.filters(),
+            layers: gone.layers,
+            parameters: gone.after.parameters,
+            macs: gone.after.macs,
+            after_cut: Some(after_cut),
+            accuracy: eval::accuracy(&trained.model, &data, &test, "test images", &quiet)?,
+            epochs: trained.rows.len(),
+            latency: self.latency(&trained.model, &global)?,
+            seconds: [method_seconds, training_seconds],
+        };
+        write_file(&self.row_file(key), &serde_json::to_string_pretty(&row)?)?;
+        self.run(job, &pruned.model, &path, &data, &global)?.forget();
+        journal.forget();
+        let _ = std::fs::remove_file(self.failure_file(key));
+        Ok(row)
+    }
+
+    fn train(&self, job: &Job, cut: &Model, path: &Path, data: &Data, global: &Global) -> Result<Trained> {
+        let run = self.run(job, cut, path, data, global)?;
+        if run.chosen.settings.epochs == 0 {
+            return Ok(Trained { model: cut.clone(), rows: Vec::new() });
+        }
+        run.train_or_restart(cut)
+    }
+
+    /// How a job is trained behind its cut: as the method says, by settings that are the same for all.
+    fn run<'a>(&self, job: &Job, cut: &Model, path: &Path, data: &'a Data, global: &'a Global) -> Result<Run<'a>> {
+        let recipe = self.recipe;
+        let settings = match job.arm.method.then {
+            Then::FineTuning => recipe.finetune.clone(),
+            Then::Distillation => SettingArgs { teacher: Some(recipe.model.clone()), ..recipe.finetune.clone() },
+            Then::Scratch => training::over(&recipe.scratch, &recipe.finetune),
+        };
+        let chosen = training::chosen(&settings, training::FINETUNE, job.seed)?;
+        let run = Run::new(data, chosen, path, &KeepingArgs::default(), global);
+        match job.arm.method.then {
+            Then::Scratch => run.at_equal_compute((cut, path), (self.model, &recipe.model)),
+            Then::FineTuning | Then::Distillation => Ok(run),
+        }
+    }
+
+    fn timer(&self, batch: usize, global: &Global) -> Timer {
+        let mut timer = Timer::new(global, batch, &Default::default());
+        timer.threads = self.recipe.latency.threads;
+        timer.options.samples = self.recipe.latency.samples;
+        timer
+    }
+
+    /// Against the whole model, without the single samples, which would make records large.
+    fn latency(&self, model: &Model, global: &Global) -> Result<Vec<LatencyComparison>> {
+        let mut all = Vec::new();
+        for &batch in &self.recipe.latency.batch {
+            if interrupt::asked() {
+                return Err(interrupt::ended());
+            }
+            let mut latency = self.timer(batch, global).against(self.model, model)?;
+            latency.baseline.samples_ms.clear();
+            latency.candidate.samples_ms.clear();
+            all.push(latency);
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,135 @@
+//! A study as a table for people, and as one for programs.
+
+use super::csv::line;
+use super::markdown::{Align, Left, Right, code, escaped, table};
+use crate::record::{Arm, Spread, Study, StudyRow};
+
+/// The study as GitHub-flavoured Markdown: for each budget a table of its arms, the most accurate in bold, then what failed.
+#[must_use]
+pub fn study_markdown(study: &Study) -> String {
+    let mut text = format!("# Study of {}\n", code(&study.model.path));
+    text.push_str(&format!("\n{}\n", escaped(&study_headline(study))));
+    let arms = study.arms();
+    let mut budgets: Vec<&str> = arms.iter().map(|arm| arm.budget).collect();
+    budgets.dedup();
+    for budget in budgets {
+        let of: Vec<&Arm<'_>> = arms.iter().filter(|arm| arm.budget == budget).collect();
+        text.push_str(&format!("\n## {}\n\n{}", escaped(budget), arms_table(study, &of)));
+    }
+    if !study.failures.is_empty() {
+        let rows = study.failures.iter().map(|failure| {
+            [&failure.arm, &failure.budget, &failure.seed.to_string(), &failure.reason].map(|cell| escaped(cell))
+        });
+        let header = [("arm", Left), ("budget", Left), ("seed", Right), ("reason", Left)];
+        text.push_str(&format!("\n## No model\n\n{}", table(header, rows)));
+    }
+    text
+}
+
+/// What was found, in a sentence or two.
+#[must_use]
+pub fn study_headline(study: &Study) -> String {
+    let whole = study.baseline.accuracy.as_ref().map_or_else(String::new, |accuracy| {
+        format!("The whole model is right on {:.2} % of {} test images. ", accuracy.top1.percent, accuracy.images)
+    });
+    let arms = study.arms();
+    let ranked = |layers: bool| {
+        let of = arms.iter().filter(move |arm| (arm.removes == "layers") == layers);
+        of.filter_map(|arm| Some((arm, arm.top1()?))).max_by(|a, b| a.1.mean.total_cmp(&b.1.mean))
+    };
+    let told = |best: (&Arm<'_>, Spread)| format!("`{}` with {}", best.0.arm, spread(Some(best.1), 2));
+    let best = match (ranked(true), ranked(false)) {
+        (Some(layers), Some(filters)) => {
+            let (layers, filters) = (told(layers), told(filters));
+            format!("Of what removes layers, {layers} % is best; of what removes filters, {filters} %.")
+        }
+        _ => String::new(),
+    };
+    format!("{whole}{best}").trim().to_owned()
+}
+
+fn arms_table(study: &Study, arms: &[&Arm<'_>]) -> String {
+    let batches = study.batches();
+    let best = arms.iter().filter_map(|arm| arm.top1()).map(|top1| top1.mean).fold(f64::NEG_INFINITY, f64::max);
+    let header = ["arm", "removes", "seeds", "top-1 %", "before training %", "latency reduction %", "MACs left %"];
+    let align: [Align; 7] = [Left, Left, Right, Right, Right, Right, Right];
+    let rows = arms.iter().map(|arm| {
+        let top1 = arm.top1();
+        let shown = spread(top1, 2);
+        let is_best = top1.is_some_and(|top1| top1.mean >= best);
+        let macs = arm.spread(|row| Some(100.0 * row.macs? as f64 / study.baseline.macs? as f64));
+        let latency = batches.iter().map(|&batch| match batches.len() {
+            1 => spread(arm.latency_reduction(batch), 1),
+            _ => format!("{} at batch {batch}", spread(arm.latency_reduction(batch), 1)),
+        });
+        [
+            escaped(arm.arm),
+            escaped(arm.removes),
+            arm.rows.len().to_string(),
+            if is_best { format!("**{shown}**") } else { shown },
+            spread(arm.after_cut(), 2),
+            latency.collect::<Vec<_>>().join(", "),
+            spread(macs, 1),
+        ]
+    });
+    table(std::array::from_fn(|column| (header[column], align[column])), rows)
+}
+
+/// `88.66 ± 0.12`, the mean and the standard deviation over seeds.
+fn spread(of: Option<Spread>, places: usize) -> String {
+    match of {
+        None => String::new(),
+        Some(Spread { mean, deviation: None }) => format!("{mean:.places$}"),
+        Some(Spread { mean, deviation: Some(deviation) }) => format!("{mean:.places$} ± {deviation:.places$}"),
+    }
+}
+
+/// One line for each model, as CSV after RFC 4180.
+#[must_use]
+pub fn study_csv(study: &Study) -> String {
+    let batches = study.batches();
+    let mut header: Vec<String> = [
+        "arm",
+        "removes",
+        "budget",
+        "seed",
+        "top1 percent",
+        "top1 before training",
+        "parameters",
+        "macs",
+        "layers removed",
+        "filters removed",
+        "epochs",
+        "seconds of the method",
+        "seconds of training",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    header.extend(batches.iter().map(|batch| format!("latency reduction percent at batch {batch}")));
+    let mut text = line(&header);
+    study.rows.iter().for_each(|row| text.push_str(&line(&fields(row, &batches))));
+    text
+}
+
+fn fields(row: &StudyRow, batches: &[usize]) -> Vec<String> {
+    let mut fields = vec![
+        row.arm.clone(),
+        row.removes.clone(),
+        row.budget.clone(),
+        row.seed.to_string(),
+        row.accuracy.top1.percent.to_string(),
+        row.after_cut.as_ref().map_or_else(String::new, |accuracy| accuracy.top1.percent.to_string()),
+        row.parameters.to_string(),
+        row.macs.map_or_else(String::new, |macs| macs.to_string()),
+        row.layers.join(" "),
+        row.filters.to_string(),
+        row.epochs.to_string(),
+        format!("{:.1}", row.seconds[0]),
+        format!("{:.1}", row.seconds[1]),
+    ];
+    let at = |batch: &usize| row.latency.iter().find(|latency| latency.batch == *batch);
+    fields.extend(batches.iter().map(|batch| {
+        at(batch).map_or_else(String::new, |latency| format!("{:.2}", latency.latency_reduction_percent))
+    }));
+    fields
+}
