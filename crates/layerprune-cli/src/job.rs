@@ -5,22 +5,26 @@ use std::process::Command;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
-use layerprune::analysis::Units;
+use layerprune::analysis::{Channels, Units};
 use layerprune::criteria::Scoring;
 use layerprune::evidence::Evidence;
+use layerprune::methods::{Method, Then, removed};
 use layerprune::onnx::Model;
 use layerprune::pipeline::{self, Calibrate, Job, Keep, Measure, MeasureLatency, Parts, PortError, Recover, Target};
+use layerprune::plan::LatencyBudget;
 use layerprune::record::{
-    Accuracy, DataInfo, EpochRow, InputInfo, LatencyComparison, LatencyProfile, Machine, ModelInfo, Record, Tool,
+    Accuracy, DataInfo, EpochRow, InputInfo, LatencyComparison, LatencyProfile, Machine, ModelInfo, PlanSummary,
+    Record, Tool,
 };
 use layerprune::report;
 use layerprune_data::Dataset;
 
-use crate::args::{Global, ProfileFileArgs};
+use crate::args::{Global, ProfileFileArgs, SettingArgs};
 use crate::clock::Clock;
 use crate::commands::{eval, prune};
 use crate::data::Data;
 use crate::latency::Timer;
+use crate::methods::{self, Asked};
 use crate::output::{Align, table, write_file};
 use crate::recipe::Recipe;
 use crate::scoring::Gather;
@@ -38,7 +42,8 @@ pub(crate) struct Finished {
 
 /// Does what `recipe` says with `model`, which came from `name`.
 pub(crate) fn run(recipe: &Recipe, model: &Model, name: &str, global: &Global) -> Result<Finished> {
-    let chosen = training::chosen(&recipe.recover.settings, training::FINETUNE, global.seed())?;
+    let method = recipe.published()?;
+    let chosen = training::chosen(&settings_behind(recipe, method), training::FINETUNE, global.seed())?;
     let folder = recipe.output.clone();
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
     let data = data::open(&recipe.data_args(), &recipe.model, model, true, global)?;
@@ -54,8 +59,13 @@ pub(crate) fn run(recipe: &Recipe, model: &Model, name: &str, global: &Global) -
     let job = Job { criteria, target, constraints, shapes: Default::default() };
     let mut record = start_record(recipe, model, name, &data, &test);
     let criteria = job.criteria.clone();
-    let mut ports = Ports { recipe, data: &data, test, criteria, chosen, folder: folder.clone(), global, clock: None };
-    let result = pipeline::run(model, &job, &mut ports, &mut record).map_err(unwrap_interrupt)?;
+    let mut ports =
+        Ports { recipe, whole: model, method, data: &data, test, criteria, chosen, folder, global, clock: None };
+    let result = match method {
+        None => pipeline::run(model, &job, &mut ports, &mut record).map_err(unwrap_interrupt)?,
+        Some(method) => by_method(method, &job, &mut ports, &mut record)?,
+    };
+    let folder = ports.folder.clone();
     result.write(folder.join("pruned.onnx"))?;
     write_file(&folder.join("record.json"), &record.to_json())?;
     write_file(&folder.join("recipe.toml"), &toml::to_string(recipe)?)?;
@@ -66,6 +76,55 @@ pub(crate) fn run(recipe: &Recipe, model: &Model, name: &str, global: &Global) -
         let _ = std::fs::remove_file(folder.join(name));
     }
     Ok(Finished { record, folder })
+}
+
+/// How what is left is trained: a method may learn from the whole model.
+fn settings_behind(recipe: &Recipe, method: Option<&Method>) -> SettingArgs {
+    let settings = recipe.recover.settings.clone();
+    match method.map(|method| method.then) {
+        Some(Then::Distillation) => SettingArgs { teacher: Some(recipe.model.clone()), ..settings },
+        _ => settings,
+    }
+}
+
+/// The job with a published method in place of scoring and choosing.
+fn by_method(method: &'static Method, job: &Job, ports: &mut Ports<'_>, record: &mut Record) -> Result<Model> {
+    let (recipe, model, global) = (ports.recipe, ports.whole, ports.global);
+    let units = pipeline::begin(model, &job.constraints, &job.shapes, ports, record).map_err(unwrap_interrupt)?;
+    let channels = Channels::find(model, &units.model, &units.shapes);
+    let (budgets, options) = (recipe.budgets()?, recipe.criterion_args());
+    let asked = Asked {
+        method,
+        settings: &recipe.method,
+        criterion: recipe.score.criteria.first().map(String::as_str),
+        options: &options,
+        budgets,
+        constraints: job.constraints.clone(),
+        filters: methods::limits(&recipe.limit_args(), &channels, recipe.prune.floor, recipe.prune.round_to)?,
+        shapes: &job.shapes,
+        data: Some(ports.data),
+        timer: ports.timer(recipe.prune.batch),
+        global,
+    };
+    let (pruned, journal) = asked.run(model, &ports.folder.join("method"))?;
+    let gone = removed(model, &pruned.model, &job.shapes)?;
+    record.plan = Some(PlanSummary {
+        criterion: method.name.to_owned(),
+        target: Some(budgets.to_string()),
+        met: Some(true),
+        target_reduction_percent: match budgets.latency {
+            Some(LatencyBudget::Reduction(percent)) => Some(percent),
+            _ => None,
+        },
+        target_batch: pruned.latency.as_ref().map(|latency| latency.batch),
+        filters_removed: Some(gone.filters()).filter(|&filters| filters > 0),
+        removed: gone.layers,
+        ..PlanSummary::default()
+    });
+    let cut = pruned.model;
+    let result = pipeline::finish(model, cut, &budgets, &job.shapes, ports, record).map_err(unwrap_interrupt)?;
+    journal.forget();
+    Ok(result)
 }
 
 /// The small table that ends a run, and where its files are.
@@ -80,7 +139,11 @@ pub(crate) fn text(finished: &Finished) -> String {
             vec![row.quantity, cell(row.baseline), cell(row.pruned), cell(row.change)]
         })
         .collect();
-    let removed = finished.record.plan.as_ref().map(|plan| plan.removed.join(", ")).unwrap_or_default();
+    let gone = finished.record.plan.as_ref().map(|plan| {
+        let filters = plan.filters_removed.map(|filters| format!("{filters} filters"));
+        plan.removed.iter().cloned().chain(filters).collect::<Vec<_>>().join(", ")
+    });
+    let removed = gone.unwrap_or_default();
     let files = ["pruned.onnx", "record.json", "report.html", "report.md", "recipe.toml"];
     format!(
         "{}\n\nremoved: {removed}\n{}\n\nin {}: {}",
@@ -93,6 +156,9 @@ pub(crate) fn text(finished: &Finished) -> String {
 
 struct Ports<'a> {
     recipe: &'a Recipe,
+    whole: &'a Model,
+    /// What takes the place of scoring and choosing.
+    method: Option<&'static Method>,
     data: &'a Data,
     test: Dataset,
     criteria: Vec<Scoring>,
@@ -161,7 +227,10 @@ impl Recover for Ports<'_> {
         if self.chosen.settings.epochs == 0 {
             return Ok(None);
         }
-        let run = self.finetuning();
+        let mut run = self.finetuning();
+        if self.method.is_some_and(|method| method.then == Then::Scratch) {
+            run = run.at_equal_compute((model, &self.folder), (self.whole, &self.recipe.model))?;
+        }
         let trained = run.train_or_restart(model)?;
         Ok(Some((trained.model, trained.rows)))
     }

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use layerprune::criteria::Normalize;
+use layerprune::methods::{self, METHODS, Method};
 use layerprune::pipeline::{Strategy, Target};
 use layerprune::plan::{Budgets, LatencyBudget};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::args::{CriterionArgs, DataArgs, ImageArgs, KeepingArgs, LimitArgs, SettingArgs};
+use crate::args::{CriterionArgs, DataArgs, ImageArgs, KeepingArgs, LimitArgs, MethodSettingArgs, SettingArgs};
 use crate::{Usage, training};
 
 /// A recipe to start from.
@@ -34,6 +35,9 @@ pub(crate) struct Recipe {
     #[serde(default)]
     pub(crate) score: ScoreSection,
     pub(crate) prune: PruneSection,
+    /// What can be set of a published method.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) method: MethodSettingArgs,
     #[serde(default)]
     pub(crate) recover: RecoverSection,
     #[serde(default)]
@@ -95,6 +99,9 @@ pub(crate) struct PruneSection {
     /// Share of the parameters that may be left, in percent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) params: Option<f64>,
+    /// A published method that meets the budgets, instead of the search by the first criterion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) method: Option<String>,
     /// How budgets are met.
     #[serde(default)]
     pub(crate) search: Search,
@@ -113,6 +120,11 @@ pub(crate) struct PruneSection {
     pub(crate) drop_branches: bool,
     #[serde(default)]
     pub(crate) shrink_chains: bool,
+    /// Methods that remove filters: share of a layer's that stays at least, in percent, and of what number it is a multiple.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) floor: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) round_to: Option<usize>,
 }
 
 /// See [`Strategy`].
@@ -207,6 +219,10 @@ pub(crate) struct LatencySection {
     pub(crate) samples: usize,
 }
 
+fn is_default(settings: &MethodSettingArgs) -> bool {
+    *settings == MethodSettingArgs::default()
+}
+
 fn tenth() -> f64 {
     0.1
 }
@@ -294,6 +310,7 @@ impl Recipe {
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let recipe: Self = toml::from_str(text).context("the recipe cannot be read")?;
         recipe.target()?;
+        recipe.published()?;
         if recipe.score.criteria.is_empty() {
             return Err(Usage("`score.criteria` names no criterion".to_owned()).into());
         }
@@ -311,6 +328,31 @@ impl Recipe {
             return Err(Usage("`latency` needs batch sizes, threads and samples above 0".to_owned()).into());
         }
         Ok(recipe)
+    }
+
+    /// The published method that the recipe asks for.
+    pub(crate) fn published(&self) -> Result<Option<&'static Method>> {
+        let prune = &self.prune;
+        let Some(name) = &prune.method else {
+            let unused =
+                self.method != MethodSettingArgs::default() || prune.floor.is_some() || prune.round_to.is_some();
+            let text =
+                "`[method]`, `prune.floor` and `prune.round-to` are for a published method; `prune.method` names none";
+            return if unused { Err(Usage(text.to_owned()).into()) } else { Ok(None) };
+        };
+        let method = methods::named(name).ok_or_else(|| {
+            let known = METHODS.iter().map(|method| method.name).collect::<Vec<_>>().join(", ");
+            Usage(format!("`prune.method`: there is no method `{name}`; known are {known}"))
+        })?;
+        if self.budgets()?.needs() == 0 || prune.search == Search::Exact {
+            let text = "`prune.method` goes with budgets, and without `search`: `latency-reduction`, `max-latency`, `speedup`, `macs`, \
+                        `params`";
+            return Err(Usage(text.to_owned()).into());
+        }
+        if prune.floor.is_some_and(|floor| !(0.0..=100.0).contains(&floor)) || prune.round_to == Some(0) {
+            return Err(Usage("`prune.floor` is a percentage, and `prune.round-to` is above 0".to_owned()).into());
+        }
+        Ok(Some(method))
     }
 
     /// The one target that the recipe gives.
@@ -338,7 +380,7 @@ impl Recipe {
         }
     }
 
-    fn budgets(&self) -> Result<Budgets> {
+    pub(crate) fn budgets(&self) -> Result<Budgets> {
         let prune = &self.prune;
         let percents = [("latency-reduction", prune.latency_reduction), ("macs", prune.macs), ("params", prune.params)];
         for (name, percent) in percents {

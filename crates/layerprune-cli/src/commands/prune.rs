@@ -6,7 +6,7 @@ use layerprune::criteria::{SCORES_SCHEMA, Scores, Scoring};
 use layerprune::evidence::Evidence;
 use layerprune::onnx::Model;
 use layerprune::pipeline::{self, Calibrate, HeldOut, Iteration, PortError, Target};
-use layerprune::plan::{self, ChannelConstraints, Constraints, PLAN_SCHEMA, Plan, PlanError, PlannedChannels, Scope};
+use layerprune::plan::{self, Constraints, PLAN_SCHEMA, Plan, PlanError, PlannedChannels, Scope};
 use layerprune::record::LatencyComparison;
 use layerprune::shapes::InputShapes;
 use layerprune::surgery;
@@ -20,7 +20,7 @@ use crate::latency::Timer;
 use crate::output::{self, Align, count, read_json, table};
 use crate::recovery::{self, Recovery};
 use crate::scoring::Gather;
-use crate::{CannotBeDone, Usage, interrupt, model, progress, scoring, written};
+use crate::{CannotBeDone, Usage, interrupt, methods, model, progress, scoring, written};
 
 /// What `prune --format json` prints.
 #[derive(Serialize)]
@@ -269,12 +269,7 @@ fn plan_layers(
 pub(crate) fn filter_limits(limits: &LimitArgs, filter: &FilterArgs, gather: Gather<'_>) -> Result<FilterLimits> {
     let Gather { model, units, .. } = gather;
     let channels = Channels::find(model, &units.model, &units.shapes);
-    let constraints = ChannelConstraints {
-        protected: model::protected_groups(limits, &channels)?,
-        floor: filter.floor / 100.0,
-        round_to: filter.round_to,
-        ..ChannelConstraints::default()
-    };
+    let constraints = methods::limits(limits, &channels, Some(filter.floor), Some(filter.round_to))?;
     let scope = match filter.scope {
         ScopeArg::Global => Scope::Global,
         ScopeArg::Threshold => Scope::Threshold,

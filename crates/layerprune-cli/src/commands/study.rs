@@ -1,5 +1,5 @@
+use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &StudyArgs, global: &Global) -> Result<()> {
         progress::note(global, &format!("{} jobs, {done} of them done", jobs.len()));
         match args.jobs {
             1 => one_by_one(&workshop, &left)?,
-            at_once => side_by_side(&workshop, path, &left, at_once)?,
+            at_once => side_by_side(&workshop, &left, at_once)?,
         }
     }
     let study = collected(&workshop, &jobs)?;
@@ -109,7 +109,7 @@ fn attempt(workshop: &Workshop<'_>, job: &Job, key: &str) -> Result<()> {
 }
 
 /// Each job as a process of its own, some at once.
-fn side_by_side(workshop: &Workshop<'_>, recipe: &Path, left: &[&(String, Job)], at_once: usize) -> Result<()> {
+fn side_by_side(workshop: &Workshop<'_>, left: &[&(String, Job)], at_once: usize) -> Result<()> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let bar = progress::bar(workshop.global, "jobs", left.len() as u64);
     let mut waiting = left.iter();
@@ -118,9 +118,7 @@ fn side_by_side(workshop: &Workshop<'_>, recipe: &Path, left: &[&(String, Job)],
         while running.len() < at_once && !interrupt::asked() {
             let Some((key, _)) = waiting.next() else { break };
             let mut command = Command::new(&program);
-            command.arg("study").arg(recipe).args(["--job", key, "--quiet"]);
-            command.args(["--engine", &workshop.global.engine.to_string()]);
-            command.args(workshop.global.threads.map(|threads| format!("--threads={threads}")));
+            command.args(own_arguments()).args(["--job", key, "--quiet"]);
             // What it says of a failure stands in its file.
             let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
             running.push(child.context("cannot start this program for a job")?);
@@ -135,6 +133,20 @@ fn side_by_side(workshop: &Workshop<'_>, recipe: &Path, left: &[&(String, Job)],
     }
     bar.finish_and_clear();
     if interrupt::asked() { Err(interrupted()) } else { Ok(()) }
+}
+
+/// What this program was called with, without how many jobs are done at once.
+fn own_arguments() -> Vec<OsString> {
+    let mut own = Vec::new();
+    let mut given = std::env::args_os().skip(1);
+    while let Some(argument) = given.next() {
+        if argument == "--jobs" {
+            given.next();
+        } else if !argument.to_string_lossy().starts_with("--jobs=") {
+            own.push(argument);
+        }
+    }
+    own
 }
 
 /// All that is done so far, in the order of the recipe.

@@ -10,16 +10,17 @@ pub(crate) use ports::{Ports, Training};
 use std::path::Path;
 
 use anyhow::Result;
+use layerprune::analysis::Channels;
 use layerprune::methods::{Method, Pruned, Task};
 use layerprune::onnx::Model;
 use layerprune::plan::{Budgets, ChannelConstraints, Constraints};
 use layerprune::shapes::InputShapes;
 use layerprune_data::Augment;
 
-use crate::args::{CriterionArgs, Global, MethodSettingArgs};
+use crate::args::{CriterionArgs, Global, LimitArgs, MethodSettingArgs};
 use crate::data::Data;
 use crate::latency::Timer;
-use crate::{CannotBeDone, interrupt};
+use crate::{CannotBeDone, interrupt, model};
 
 /// A method, and all that it works on.
 pub(crate) struct Asked<'a> {
@@ -72,6 +73,22 @@ impl Asked<'_> {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Which filters may go, by globs, and how far; 10 % of a layer stay where no floor is given.
+pub(crate) fn limits(
+    limits: &LimitArgs,
+    channels: &Channels,
+    floor: Option<f64>,
+    round_to: Option<usize>,
+) -> Result<ChannelConstraints> {
+    let default = ChannelConstraints::default();
+    Ok(ChannelConstraints {
+        protected: model::protected_groups(limits, channels)?,
+        floor: floor.map_or(default.floor, |percent| percent / 100.0),
+        round_to: round_to.unwrap_or(default.round_to),
+        ..default
+    })
 }
 
 impl MethodSettingArgs {

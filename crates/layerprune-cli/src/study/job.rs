@@ -7,7 +7,6 @@ use anyhow::Result;
 use layerprune::analysis::Channels;
 use layerprune::methods::{Then, removed};
 use layerprune::onnx::Model;
-use layerprune::plan::ChannelConstraints;
 use layerprune::record::{LatencyComparison, StudyRow};
 
 use super::recipe::{Job, StudyRecipe};
@@ -15,7 +14,7 @@ use crate::args::{Global, KeepingArgs, SettingArgs};
 use crate::commands::eval;
 use crate::data::{self, Data};
 use crate::latency::Timer;
-use crate::methods::Asked;
+use crate::methods::{self, Asked};
 use crate::output::write_file;
 use crate::training::{self, Run, Trained};
 use crate::{interrupt, model};
@@ -59,12 +58,12 @@ impl Workshop<'_> {
             options: &options,
             budgets: job.budgets,
             constraints: model::constraints(&recipe.limits.args(), &units)?,
-            filters: ChannelConstraints {
-                protected: model::protected_groups(&recipe.limits.args(), &channels)?,
-                floor: recipe.limits.floor / 100.0,
-                round_to: recipe.limits.round_to,
-                ..ChannelConstraints::default()
-            },
+            filters: methods::limits(
+                &recipe.limits.args(),
+                &channels,
+                Some(recipe.limits.floor),
+                Some(recipe.limits.round_to),
+            )?,
             shapes: &shapes,
             data: Some(&data),
             timer: self.timer(recipe.latency.batch[0], &global),

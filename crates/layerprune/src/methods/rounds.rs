@@ -20,7 +20,9 @@ const LEARNING_RATE: f64 = 0.001;
 pub(super) fn filters(task: &mut Task<'_>, criterion: &'static Criterion) -> Result<Pruned, MethodError> {
     let by = Scoring::from(criterion);
     let limits = task.limits()?;
-    let each = per_round(task, &limits)?;
+    let whole = task.parts(task.model)?;
+    FilterScores::check(&by, &task.model.graph, &whole.units, &whole.channels)?;
+    let each = per_round(task, &whole.channels, &limits);
     let (mut model, mut average) = (task.model.clone(), Average::default());
     for round in 0.. {
         let (count, learning_rate) = (task.settings.batches, task.settings.learning_rate.unwrap_or(LEARNING_RATE));
@@ -32,12 +34,12 @@ pub(super) fn filters(task: &mut Task<'_>, criterion: &'static Criterion) -> Res
         let parts = task.parts(&model)?;
         let scores = average.with(scores);
         let removal = Removal { model: &model, parts: &parts, limits: &limits, scores: &scores };
-        let plan = removal.lowest(each);
+        let (plan, count) = removal.round(each);
         let cut = surgery::apply(&model, &parts.units, &plan)?;
         let reached = task.reached(&cut)?;
         task.ports.tell(&format!("round {}, {}: {}", round + 1, plan.what_goes(), reached.text()));
         if reached.met
-            && let Some(pruned) = removal.fewest(task, plan.channel_count())?
+            && let Some(pruned) = removal.fewest(task, count)?
         {
             return Ok(pruned);
         }
@@ -51,12 +53,11 @@ pub(super) fn filters(task: &mut Task<'_>, criterion: &'static Criterion) -> Res
 }
 
 /// How many channels go in a round.
-fn per_round(task: &Task<'_>, limits: &Limits) -> Result<usize, MethodError> {
-    let channels = task.parts(task.model)?.channels;
-    let protected = limits.of(&channels).protected;
+fn per_round(task: &Task<'_>, channels: &Channels, limits: &Limits) -> usize {
+    let protected = limits.of(channels).protected;
     let open = channels.groups.iter().filter(|group| !protected.contains(&group.name));
     let all: usize = open.map(|group| group.channels.len()).sum();
-    Ok(((task.settings.step / 100.0 * all as f64).round() as usize).max(1))
+    ((task.settings.step / 100.0 * all as f64).round() as usize).max(1)
 }
 
 /// What may go in a round.
@@ -68,6 +69,20 @@ struct Removal<'a> {
 }
 
 impl Removal<'_> {
+    /// The plan of a round and how many channels it was asked for: `each`, or as many as it takes for a whole multiple of some
+    /// layer to go.
+    fn round(&self, each: usize) -> (Plan, usize) {
+        let all: usize = self.parts.channels.groups.iter().map(|group| group.channels.len()).sum();
+        let mut count = each;
+        loop {
+            let plan = self.lowest(count);
+            if !plan.channels.is_empty() || count >= all {
+                return (plan, count);
+            }
+            count += each;
+        }
+    }
+
     /// The plan that takes the `count` channels of the lowest scores out; fewer where limits say so.
     fn lowest(&self, count: usize) -> Plan {
         let Parts { units, channels } = self.parts;

@@ -81,14 +81,7 @@ pub fn run<P: Calibrate + Recover + Measure + MeasureLatency + Keep>(
     record: &mut Record,
 ) -> Result<Model, JobError> {
     let first = job.criteria.first().ok_or(JobError::NoCriterion)?;
-    let units = Units::find(model, &job.shapes)?;
-    record.layers = units.rows(&model.graph).units.iter().map(|row| layer_row(row, &job.constraints)).collect();
-    record.baseline = Some(Baseline {
-        file: file_of(model, &job.shapes)?,
-        accuracy: Some(ports.accuracy(model).map_err(at("measuring the baseline"))?),
-    });
-    keep(ports, record, None)?;
-
+    let units = begin(model, &job.constraints, &job.shapes, ports, record)?;
     let evidence = ports.evidence(model, &units).map_err(at("scoring"))?;
     let mut all = Vec::new();
     for scoring in &job.criteria {
@@ -105,10 +98,50 @@ pub fn run<P: Calibrate + Recover + Measure + MeasureLatency + Keep>(
             return Err(error);
         }
     };
-    mark_removed(record, &plan);
     let cut = surgery::apply(model, &units, &plan)?;
+    let budgets = match &job.target {
+        Target::Budgets(budgets, _) => *budgets,
+        Target::Layers(_) | Target::Named(_) => Budgets::default(),
+    };
+    finish(model, cut, &budgets, &job.shapes, ports, record)
+}
+
+/// The first part of a job: what the model consists of, and what it is worth.
+///
+/// # Errors
+/// Where shapes do not fit, or the baseline cannot be measured.
+pub fn begin<P: Measure + Keep>(
+    model: &Model,
+    constraints: &Constraints,
+    shapes: &InputShapes,
+    ports: &mut P,
+    record: &mut Record,
+) -> Result<Units, JobError> {
+    let units = Units::find(model, shapes)?;
+    record.layers = units.rows(&model.graph).units.iter().map(|row| layer_row(row, constraints)).collect();
+    record.baseline = Some(Baseline {
+        file: file_of(model, shapes)?,
+        accuracy: Some(ports.accuracy(model).map_err(at("measuring the baseline"))?),
+    });
+    keep(ports, record, None)?;
+    Ok(units)
+}
+
+/// The last part of a job: brings back what the `cut` of `model` cost, and measures. What went stands in the record's plan.
+///
+/// # Errors
+/// The first stage that fails; the record then holds what was done before.
+pub fn finish<P: Recover + Measure + Keep>(
+    model: &Model,
+    cut: Model,
+    budgets: &Budgets,
+    shapes: &InputShapes,
+    ports: &mut P,
+    record: &mut Record,
+) -> Result<Model, JobError> {
+    mark_removed(record);
     let mut pruned = Pruned {
-        file: file_of(&cut, &job.shapes)?,
+        file: file_of(&cut, shapes)?,
         after_cut: Some(ports.accuracy(&cut).map_err(at("measuring after the cut"))?),
         ..Pruned::default()
     };
@@ -129,10 +162,10 @@ pub fn run<P: Calibrate + Recover + Measure + MeasureLatency + Keep>(
         record.pruned = Some(pruned.clone());
         keep(ports, record, Some(&result))?;
     }
-    pruned.file = file_of(&result, &job.shapes)?;
+    pruned.file = file_of(&result, shapes)?;
     record.pruned = Some(pruned);
     record.latency = ports.latency(model, &result).map_err(at("timing"))?;
-    check_target(record, &job.target);
+    check_target(record, budgets);
     record.complete = true;
     keep(ports, record, Some(&result))?;
     Ok(result)
@@ -234,8 +267,8 @@ fn step_of(trial: &Trial, strategy: Strategy) -> Option<PlanStep> {
 }
 
 /// The last measurement has the last word on a latency: it is longer than those of the search.
-fn check_target(record: &mut Record, target: &Target) {
-    let Target::Budgets(Budgets { latency: Some(budget), .. }, _) = target else { return };
+fn check_target(record: &mut Record, budgets: &Budgets) {
+    let Some(budget) = budgets.latency else { return };
     let Some(plan) = record.plan.as_mut() else { return };
     let Some(last) = record.latency.iter().find(|last| Some(last.batch) == plan.target_batch) else { return };
     let found = last.latency_reduction_percent;
@@ -247,8 +280,9 @@ fn check_target(record: &mut Record, target: &Target) {
     }
 }
 
-fn mark_removed(record: &mut Record, plan: &Plan) {
-    let gone = |name: &str| plan.removed.iter().any(|planned| planned.unit == name);
+fn mark_removed(record: &mut Record) {
+    let removed = record.plan.as_ref().map(|plan| plan.removed.clone()).unwrap_or_default();
+    let gone = |name: &str| removed.iter().any(|removed| removed == name);
     for layer in &mut record.layers {
         layer.removed = gone(&layer.name);
     }

@@ -23,7 +23,7 @@ pub use bridge::{BridgeFit, fit_bridges};
 pub use compensate::{Compensation, compensate};
 pub use correct::{Correction, correct_biases};
 pub use iterative::{Iteration, prune_iteratively};
-pub use job::{Job, JobError, Target, layer_row, run, score_table};
+pub use job::{Job, JobError, Target, begin, finish, layer_row, run, score_table};
 pub use leave_one_out::{Judge, leave_one_out};
 pub use observe::{Observe, Part, RecoveryError, Visit};
 pub use profile::{PROFILE_RUNS, Parts, ProfileProgress, Untimed, profile};

@@ -223,6 +223,9 @@ pub struct PlanSummary {
     /// Names of the removed layers, in order of removal.
     #[serde(default)]
     pub removed: Vec<String>,
+    /// How many filters went of the layers that are left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filters_removed: Option<usize>,
     /// The measured way down to the target.
     #[serde(default)]
     pub steps: Vec<PlanStep>,

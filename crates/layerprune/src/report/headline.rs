@@ -35,13 +35,17 @@ fn removed(record: &Record) -> Option<String> {
         planned => planned,
     };
     let removable = record.layers.iter().filter(|layer| layer.way.is_some()).count();
-    match (removed, removable) {
+    let layers = match (removed, removable) {
         (0, _) => None,
         (removed, removable) if removable >= removed => {
-            Some(format!("{removed} of {} removed", counted(removable as u64, "removable layer", "removable layers")))
+            Some(format!("{removed} of {}", counted(removable as u64, "removable layer", "removable layers")))
         }
-        (removed, _) => Some(format!("{} removed", counted(removed as u64, "layer", "layers"))),
-    }
+        (removed, _) => Some(counted(removed as u64, "layer", "layers")),
+    };
+    let filters = record.plan.as_ref().and_then(|plan| plan.filters_removed);
+    let filters = filters.map(|filters| counted(filters as u64, "filter", "filters"));
+    let all: Vec<String> = layers.into_iter().chain(filters).collect();
+    (!all.is_empty()).then(|| format!("{} removed", all.join(" and ")))
 }
 
 fn latency(record: &Record) -> String {

@@ -208,6 +208,7 @@ pub(super) fn realistic() -> Record {
     ];
     let removed: Vec<String> = [13, 7, 16, 25, 12].map(name).to_vec();
     record.plan = Some(PlanSummary {
+        filters_removed: None,
         criterion: "imprinting".to_owned(),
         target: text("latency reduction 20 %"),
         met: Some(false),

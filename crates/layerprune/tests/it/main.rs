@@ -10,6 +10,7 @@ mod criteria_page;
 mod graph;
 mod hostile;
 mod layering;
+mod methods_page;
 mod oracle;
 mod pipeline;
 mod plan;
