@@ -1,7 +1,8 @@
 //! Errors on standard error, with what to do next where that is known.
 
 use layerprune::criteria::CriterionError;
-use layerprune::pipeline::SearchError;
+use layerprune::methods::MethodError;
+use layerprune::pipeline::{JobError, SearchError};
 use layerprune::plan::PlanError;
 use layerprune_data::DataError;
 use layerprune_infer::InferError;
@@ -41,6 +42,18 @@ fn hint_for(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     }
     if let Some(error) = error.downcast_ref::<SearchError>() {
         return search_hint(error);
+    }
+    match error.downcast_ref::<MethodError>() {
+        Some(MethodError::Search(error)) => return search_hint(error),
+        Some(MethodError::Plan(error)) => return hint_for(error),
+        Some(MethodError::Criterion(error)) => return hint_for(error),
+        _ => {}
+    }
+    match error.downcast_ref::<JobError>() {
+        Some(JobError::Search(error)) => return search_hint(error),
+        Some(JobError::Plan(error)) => return hint_for(error),
+        Some(JobError::Criterion(error)) => return hint_for(error),
+        _ => {}
     }
     if let Some(CriterionError::NoBatchNorm { .. }) = error.downcast_ref() {
         return Some("use `--criterion imprint` or `weight-norm`, or export the model with its batch norms kept");

@@ -182,6 +182,10 @@ fn what_a_method_cannot_do_is_said() {
         ("--method bn-scale --macs 50% --data idx:data --normalize none -o pruned.onnx", "batch norm"),
         ("--method slimming --macs 50% --data idx:data --normalize none -o pruned.onnx", "batch norm"),
         ("--method halp --macs 50% --data idx:data --normalize none -o pruned.onnx", "chooses by latency; limit that"),
+        (
+            "--method random --removes filters --macs 1% -o pruned.onnx",
+            "`--floor` says how many filters of a layer stay",
+        ),
         ("--method tailor --macs 50% -o pruned.onnx", "invalid value 'tailor'"),
     ] {
         let done = place.run(&format!("prune net.onnx {flags}"));

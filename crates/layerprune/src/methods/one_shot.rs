@@ -72,10 +72,11 @@ pub(super) fn trial(
 }
 
 fn text(trial: &Trial) -> String {
-    let [macs, _] = plan::shares_left(trial.plan.before, trial.plan.after);
+    let [macs, parameters] = plan::shares_left(trial.plan.before, trial.plan.after);
     let latency = trial.latency.as_ref().map(|it| format!("{:.1} % lower latency", it.latency_reduction_percent));
     let macs = macs.map(|share| format!("{share:.1} % of the MACs left"));
-    let reached = [latency, macs].into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let parameters = parameters.filter(|_| macs.is_none()).map(|share| format!("{share:.1} % of the parameters left"));
+    let reached = [latency, macs, parameters].into_iter().flatten().collect::<Vec<_>>().join(", ");
     format!("{}: {reached}", trial.plan.what_goes())
 }
 

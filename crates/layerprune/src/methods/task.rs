@@ -55,6 +55,10 @@ impl Task<'_> {
         if self.budgets.needs() == 0 {
             return Err(MethodError::NoBudget { method });
         }
+        if self.budgets.macs.is_some() && self.parts(self.model)?.units.costs.total().macs.is_none() {
+            let reason = "cannot keep to a limit on MACs: they are not known. The shapes of inputs that the file leaves open can be given";
+            return Err(MethodError::Budget { method, reason });
+        }
         let MethodSettings { step, rounds, batches, epochs, learning_rate, strength, .. } = &self.settings;
         let refuse = |setting, found, expected| Err(MethodError::Setting { setting, found, expected });
         if !(*step > 0.0 && *step <= 100.0) {
