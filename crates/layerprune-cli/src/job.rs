@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::commands::{eval, prune};
 use crate::data::Data;
 use crate::latency::Timer;
-use crate::methods::{self, Asked};
+use crate::methods::{self, Asked, Journal};
 use crate::output::{Align, table, write_file};
 use crate::recipe::Recipe;
 use crate::scoring::Gather;
@@ -61,9 +61,11 @@ pub(crate) fn run(recipe: &Recipe, model: &Model, name: &str, global: &Global) -
     let criteria = job.criteria.clone();
     let mut ports =
         Ports { recipe, whole: model, method, data: &data, test, criteria, chosen, folder, global, clock: None };
-    let result = match method {
-        None => pipeline::run(model, &job, &mut ports, &mut record).map_err(unwrap_interrupt)?,
-        Some(method) => by_method(method, &job, &mut ports, &mut record)?,
+    let (result, journal) = match method {
+        None => (pipeline::run(model, &job, &mut ports, &mut record).map_err(unwrap_interrupt)?, None),
+        Some(method) => {
+            by_method(method, &job, &mut ports, &mut record).map(|(model, journal)| (model, Some(journal)))?
+        }
     };
     let folder = ports.folder.clone();
     result.write(folder.join("pruned.onnx"))?;
@@ -72,6 +74,7 @@ pub(crate) fn run(recipe: &Recipe, model: &Model, name: &str, global: &Global) -
     write_file(&folder.join("report.html"), &report::html(&record))?;
     write_file(&folder.join("report.md"), &report::markdown(&record))?;
     ports.finetuning().forget();
+    journal.into_iter().for_each(Journal::forget);
     for name in PARTIAL {
         let _ = std::fs::remove_file(folder.join(name));
     }
@@ -87,8 +90,13 @@ fn settings_behind(recipe: &Recipe, method: Option<&Method>) -> SettingArgs {
     }
 }
 
-/// The job with a published method in place of scoring and choosing.
-fn by_method(method: &'static Method, job: &Job, ports: &mut Ports<'_>, record: &mut Record) -> Result<Model> {
+/// The job with a published method in place of scoring and choosing; with what the method keeps until the result is written.
+fn by_method(
+    method: &'static Method,
+    job: &Job,
+    ports: &mut Ports<'_>,
+    record: &mut Record,
+) -> Result<(Model, Journal)> {
     let (recipe, model, global) = (ports.recipe, ports.whole, ports.global);
     let units = pipeline::begin(model, &job.constraints, &job.shapes, ports, record).map_err(unwrap_interrupt)?;
     let channels = Channels::find(model, &units.model, &units.shapes);
@@ -123,8 +131,7 @@ fn by_method(method: &'static Method, job: &Job, ports: &mut Ports<'_>, record: 
     });
     let cut = pruned.model;
     let result = pipeline::finish(model, cut, &budgets, &job.shapes, ports, record).map_err(unwrap_interrupt)?;
-    journal.forget();
-    Ok(result)
+    Ok((result, journal))
 }
 
 /// The small table that ends a run, and where its files are.
