@@ -232,7 +232,7 @@ impl Data {
 
     /// All that is done to images before a model sees them, in words.
     pub(crate) fn preprocessing(&self) -> String {
-        format!("{:?}, {:?}", self.options.geometry, self.preprocess)
+        format!("{}; {}", self.options.geometry, self.preprocess)
     }
 
     /// The test set, which no choice is made on.
