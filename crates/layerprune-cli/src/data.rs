@@ -230,9 +230,25 @@ impl Data {
         }
     }
 
+    /// Refuses to mix images of classes that the model has no score for: their shares have nothing to be compared with.
+    pub(crate) fn expect_mixable(&self, augment: &Augment) -> Result<()> {
+        let mixed = augment.mixup.or(augment.cutmix).is_some() && self.train.has_labels();
+        let classes = self.train.classes().len();
+        match self.scored {
+            Some(scored) if mixed && scored < classes => {
+                let text = format!(
+                    "mixup and cutmix need a score for every class: the model scores {scored} classes, `{}` has {classes}",
+                    self.source
+                );
+                Err(CannotBeDone(text).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// All that is done to images before a model sees them, in words.
     pub(crate) fn preprocessing(&self) -> String {
-        format!("{:?}, {:?}", self.options.geometry, self.preprocess)
+        format!("{}; {}", self.options.geometry, self.preprocess)
     }
 
     /// The test set, which no choice is made on.

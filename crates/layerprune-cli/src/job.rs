@@ -277,6 +277,7 @@ fn start_record(recipe: &Recipe, model: &Model, name: &str, data: &Data, test: &
         model: model_info(model, name),
         data: Some(DataInfo {
             source: data.source.clone(),
+            preprocessing: Some(data.preprocessing()),
             train: Some(data.train.len()),
             held_out: Some(data.held_out.len()),
             test: Some(test.len()),

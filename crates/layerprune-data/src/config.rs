@@ -69,13 +69,7 @@ pub struct ModelConfig {
 /// In words: `shorter side to 256 (bicubic), 224x224 from the middle; pixels / 255, mean 0.5, std 0.5`.
 impl fmt::Display for ModelConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |values: &[f32]| values.iter().map(f32::to_string).collect::<Vec<_>>().join(" ");
-        write!(f, "{}; pixels ", self.geometry)?;
-        match self.preprocess.scale {
-            scale if scale == 1.0 / 255.0 => f.write_str("/ 255")?,
-            scale => write!(f, "* {scale}")?,
-        }
-        write!(f, ", mean {}, std {}", list(&self.preprocess.mean), list(&self.preprocess.std))
+        write!(f, "{}; {}", self.geometry, self.preprocess)
     }
 }
 
@@ -401,15 +395,15 @@ mod tests {
         for (kind, expected) in [
             (
                 "CLIP",
-                "shorter side to 9 (bicubic), 8x8 from the middle; pixels / 255, mean 0.5 0.5 0.5, std 0.5 0.5 0.5",
+                "shorter side to 9 (bicubic), 8x8 from the middle (rounded down); pixels / 255, mean 0.5 0.5 0.5, std 0.5 0.5 0.5",
             ),
             (
                 "Bit",
-                "shorter side to 9 (bicubic), 8x8 from the middle; pixels / 255, mean 0.5 0.5 0.5, std 0.5 0.5 0.5",
+                "shorter side to 9 (bicubic), 8x8 from the middle (rounded down); pixels / 255, mean 0.5 0.5 0.5, std 0.5 0.5 0.5",
             ),
             (
                 "DeiT",
-                "stretched to 9x9 (bicubic), 8x8 from the middle; pixels / 255, mean 0.5 0.5 0.5, std 0.5 0.5 0.5",
+                "stretched to 9x9 (bicubic), 8x8 from the middle (rounded down); pixels / 255, mean 0.5 0.5 0.5, std 0.5 0.5 0.5",
             ),
         ] {
             assert_eq!(told(&of(kind)), expected);

@@ -171,7 +171,11 @@ impl fmt::Display for Geometry {
             None => Ok(()),
             Some(crop) => {
                 let comma = if self.resize == Resize::Keep { "" } else { ", " };
-                write!(f, "{comma}{}x{} from the middle", crop.size[0], crop.size[1])
+                write!(f, "{comma}{}x{} from the middle", crop.size[0], crop.size[1])?;
+                match crop.rounding {
+                    CropRounding::HalfEven => Ok(()),
+                    CropRounding::Down => f.write_str(" (rounded down)"),
+                }
             }
         }
     }

@@ -1,5 +1,6 @@
 //! From pixels to what a network takes.
 
+use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,19 @@ pub struct Preprocess {
 impl Default for Preprocess {
     fn default() -> Preprocess {
         Preprocess { mean: vec![0.0], std: vec![1.0], scale: 1.0 / 255.0, gray_to_rgb: false }
+    }
+}
+
+/// In words: `pixels / 255, mean 0.5, std 0.25`.
+impl fmt::Display for Preprocess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |values: &[f32]| values.iter().map(f32::to_string).collect::<Vec<_>>().join(" ");
+        match self.scale {
+            scale if scale == 1.0 / 255.0 => f.write_str("pixels / 255")?,
+            scale => write!(f, "pixels * {scale}")?,
+        }
+        write!(f, ", mean {}, std {}", list(&self.mean), list(&self.std))?;
+        if self.gray_to_rgb { f.write_str(", gray as three equal channels") } else { Ok(()) }
     }
 }
 
@@ -193,6 +207,14 @@ mod tests {
         assert_eq!((fashion.mean, fashion.std, fashion.scale), (vec![0.286], vec![0.353], 1.0 / 255.0));
         let numbers: Preprocess = "0.5, 0.25,0 / 0.2".parse().unwrap();
         assert_eq!((numbers.mean, numbers.std), (vec![0.5, 0.25, 0.0], vec![0.2]));
+    }
+
+    #[test]
+    fn all_that_is_done_is_told() {
+        let preprocess = Preprocess { mean: vec![0.5, 0.25], std: vec![0.2], ..Preprocess::default() };
+        assert_eq!(preprocess.to_string(), "pixels / 255, mean 0.5 0.25, std 0.2");
+        let preprocess = Preprocess { scale: 2.0, gray_to_rgb: true, ..Preprocess::default() };
+        assert_eq!(preprocess.to_string(), "pixels * 2, mean 0, std 1, gray as three equal channels");
     }
 
     #[test]

@@ -99,6 +99,9 @@ impl<'a> Run<'a> {
 
     /// Trains `model` without putting scales in or folding them away.
     pub(crate) fn train_as_it_is(&self, model: &Model) -> Result<Trained> {
+        if self.chosen.has_labels() {
+            self.data.expect_mixable(&self.chosen.augment)?;
+        }
         let teacher = self.chosen.teacher.as_deref().map(model::read).transpose()?;
         let epochs = Epochs {
             set: self.data.train.clone(),

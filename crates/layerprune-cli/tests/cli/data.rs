@@ -100,7 +100,7 @@ fn the_kind_of_targets_tells_the_loss_whatever_values_a_part_has() {
 }
 
 /// Says more than the model needs: images are of its size already.
-const CONFIG: &str = r#"{"image_processor_type": "ViTImageProcessor", "do_resize": true, "resample": 3,
+pub(crate) const CONFIG: &str = r#"{"image_processor_type": "ViTImageProcessor", "do_resize": true, "resample": 3,
     "size": {"height": 8, "width": 8}, "do_normalize": true, "image_mean": 0.5, "image_std": 0.25}"#;
 
 #[test]

@@ -113,6 +113,24 @@ fn labels_that_the_model_has_no_class_for_are_refused() {
 }
 
 #[test]
+fn classes_that_the_model_has_no_score_for_are_not_mixed() {
+    let place = Place::with(&nets::residual());
+    let labels: Vec<u8> = (0..40).map(|image| image % 4).collect();
+    for part in ["train", "t10k"] {
+        images::write_labelled(&place.path("data"), part, &labels, 1);
+    }
+    let command = "finetune net.onnx --data idx:data --normalize none --batch-size 16 --epochs 1 -o tuned.onnx";
+    for flag in ["--mixup 1", "--cutmix 1"] {
+        let done = place.run(&format!("{command} {flag}"));
+        let text = "mixup and cutmix need a score for every class: the model scores 3 classes, `idx:data` has 4";
+        done.fails(1, &["error: ", text]);
+        assert_eq!(place.names(), ["data", "net.onnx"]);
+    }
+    // Without labels nothing is mixed but images.
+    place.ok(&format!("{command} --mixup 1 --teacher net.onnx --without-labels"));
+}
+
+#[test]
 fn images_of_another_size_than_the_model_takes_are_refused() {
     let place = Place::with_data(&layerprune_testing::resnet(1, [1, 16, 16], 1, &[4], 1, 3));
     let data = "--data idx:data --normalize none";

@@ -1,6 +1,7 @@
 use insta::assert_snapshot;
 use layerprune::record::Record;
 
+use crate::data::CONFIG;
 use crate::nets;
 use crate::place::Place;
 
@@ -39,6 +40,7 @@ pub(crate) fn recipe(place: &Place, name: &str, text: &str) {
 fn a_recipe_is_done_from_the_model_to_the_report() {
     let place = Place::with_data(&nets::residual());
     recipe(&place, "recipe.toml", RECIPE);
+    place.write("preprocessor_config.json", CONFIG);
     let done = place.ok("run recipe.toml");
     assert!(done.stdout.contains("\nremoved: layer1.1\n"), "{done}");
     assert!(
@@ -55,6 +57,8 @@ fn a_recipe_is_done_from_the_model_to_the_report() {
 
     let record = Record::from_json(&String::from_utf8(place.bytes("out/record.json")).unwrap()).unwrap();
     assert!(record.complete);
+    let told = record.data.unwrap().preprocessing;
+    assert_eq!(told.as_deref(), Some("stretched to 8x8 (bicubic); pixels / 255, mean 0, std 1"));
     assert_eq!(record.plan.unwrap().removed, ["layer1.1"]);
     assert_eq!(record.scores.len(), 2);
     assert_eq!(record.training.len(), 2);

@@ -9,7 +9,7 @@ use layerprune::ops::{Dim, Fact};
 use layerprune::shapes::InputShapes;
 
 use crate::error::TrainError;
-use crate::pattern::patterns;
+use crate::pattern::Patterns;
 
 /// A value that model and teacher both have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,23 +89,11 @@ pub(super) fn selected(
     on: &[String],
 ) -> Result<Vec<BlockPair>, TrainError> {
     let pairs = block_pairs(model, teacher, given)?;
-    let patterns = patterns("distill.blocks", on)?;
-    let known = || match pairs.is_empty() {
-        true => "none".to_owned(),
-        false => pairs.iter().map(|pair| format!("`{}`", pair.name)).collect::<Vec<_>>().join(", "),
-    };
-    let unmatched = patterns.iter().find(|pattern| !pairs.iter().any(|pair| pattern.is_match(&pair.name)));
-    if let Some(pattern) = unmatched {
-        return Err(TrainError::NoSuchTensor {
-            setting: "distill.blocks",
-            pattern: pattern.glob().glob().to_owned(),
-            what: "end of a block in model and teacher",
-            known: known(),
-        });
-    }
+    let patterns = Patterns::read("distill.blocks", on)?;
+    let names: Vec<&str> = pairs.iter().map(|pair| pair.name.as_str()).collect();
+    patterns.expect_matches("distill.blocks", "end of a block in model and teacher", &names)?;
     if pairs.is_empty() {
         return Err(TrainError::NoBlockPairs);
     }
-    let wanted = |pair: &BlockPair| patterns.is_empty() || patterns.iter().any(|pattern| pattern.is_match(&pair.name));
-    Ok(pairs.into_iter().filter(wanted).collect())
+    Ok(pairs.into_iter().filter(|pair| patterns.is_empty() || patterns.matches(&pair.name)).collect())
 }

@@ -5,16 +5,16 @@ use layerprune::surgery::ScaleOf;
 
 use super::{Sparsity, Target};
 use crate::error::TrainError;
-use crate::pattern::patterns;
+use crate::pattern::{Patterns, listed};
 use crate::session::Session;
 
 /// Trains the stored factors that `settings` name, whatever they were before.
 pub(super) fn train_named_factors(settings: &[Sparsity], session: &mut Session) -> Result<(), TrainError> {
     for sparsity in settings.iter().filter(|sparsity| takes_factors(sparsity)) {
-        let patterns = patterns("sparsity.on", sparsity.on())?;
+        let patterns = Patterns::read("sparsity.on", sparsity.on())?;
         let graph = session.graph();
         let uses = graph.uses();
-        let named = |value: &ValueId| patterns.iter().any(|pattern| pattern.is_match(graph.value_name(*value)));
+        let named = |value: &ValueId| patterns.matches(graph.value_name(*value));
         let factor = |value: &ValueId| uses.consumers(*value).iter().any(|&reader| is_factor(graph, reader));
         let wanted: Vec<ValueId> = graph.initializers().iter().copied().filter(named).filter(factor).collect();
         session.train_also(&wanted);
@@ -25,30 +25,16 @@ pub(super) fn train_named_factors(settings: &[Sparsity], session: &mut Session) 
 /// The tensors that `sparsity` acts on, in the order of their use.
 pub(super) fn targets(sparsity: &Sparsity, session: &Session) -> Result<Vec<Target>, TrainError> {
     let candidates = candidates(sparsity, session);
-    let known = || match candidates.is_empty() {
-        true => "none".to_owned(),
-        false => candidates.iter().map(|(target, _)| format!("`{}`", target.name)).collect::<Vec<_>>().join(", "),
-    };
+    let names: Vec<&str> = candidates.iter().map(|(target, _)| target.name.as_str()).collect();
     let (setting, what) = (sparsity.name(), what(sparsity));
-    let patterns = patterns("sparsity.on", sparsity.on())?;
-    let unmatched =
-        patterns.iter().find(|pattern| !candidates.iter().any(|(target, _)| pattern.is_match(&target.name)));
-    if let Some(pattern) = unmatched {
-        return Err(TrainError::NoSuchTensor {
-            setting,
-            pattern: pattern.glob().glob().to_owned(),
-            what,
-            known: known(),
-        });
-    }
-    let wanted = |target: &Target, usual: bool| match patterns.is_empty() {
-        true => usual,
-        false => patterns.iter().any(|pattern| pattern.is_match(&target.name)),
-    };
+    let patterns = Patterns::read("sparsity.on", sparsity.on())?;
+    patterns.expect_matches(setting, what, &names)?;
+    let wanted =
+        |target: &Target, usual: bool| if patterns.is_empty() { usual } else { patterns.matches(&target.name) };
     let found: Vec<Target> =
         candidates.iter().filter(|(target, usual)| wanted(target, *usual)).map(|(target, _)| target.clone()).collect();
     match found.is_empty() {
-        true => Err(TrainError::NothingSparse { setting, what, known: known() }),
+        true => Err(TrainError::NothingSparse { setting, what, known: listed(&names) }),
         false => Ok(found),
     }
 }

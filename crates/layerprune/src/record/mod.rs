@@ -137,6 +137,10 @@ pub struct InputInfo {
 pub struct DataInfo {
     /// Where it came from, such as `cifar10:data/`.
     pub source: String,
+    /// All that was done to images before a model saw them, in words, whether a flag, a file beside the model or a trial
+    /// gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preprocessing: Option<String>,
     /// Images trained on.
     pub train: Option<usize>,
     /// Images held out of the training set, on which choices were made.

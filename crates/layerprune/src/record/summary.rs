@@ -77,6 +77,7 @@ impl Record {
             ("written to", self.pruned.as_ref().and_then(|pruned| pruned.file.path.clone())),
             ("data", data.map(|data| data.source.clone())),
             ("images", images),
+            ("preprocessing", data.and_then(|data| data.preprocessing.clone())),
             ("classes", data.map(|data| data.classes.join(", "))),
             ("accuracy measured on", data.and_then(|data| data.evaluated_on.clone())),
             ("seed", data.and_then(|data| data.seed).map(|seed| seed.to_string())),

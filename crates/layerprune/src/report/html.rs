@@ -206,20 +206,26 @@ fn scores_part(scores: &ScoreTable) -> Markup {
 
 fn training_part(record: &Record) -> Markup {
     let percent = |value: Option<f64>| value.map(|value| format!("{} %", plain(value, 1)));
+    let kept = record.training.iter().any(|epoch| epoch.kept);
+    let caption = match kept {
+        true => "Every epoch; the model of the one that is kept is what training came to.",
+        false => "Every epoch.",
+    };
     html! {
         @if !record.training.is_empty() {
             section {
                 h2 { "Training" }
-                (table("Every epoch.", html! {
+                (table(caption, html! {
                     tr {
                         th scope="col" { "stage" }
                         @for name in ["epoch", "loss", "top-1, training", "top-1, held out", "learning rate", "seconds"] {
                             th.n scope="col" { (name) }
                         }
+                        @if kept { th scope="col" { "model" } }
                     }
                 }, html! {
                     @for epoch in &record.training {
-                        tr {
+                        tr.kept[epoch.kept] {
                             th scope="row" { (epoch.stage) }
                             td.n { (epoch.epoch) }
                             td.n { (significant(epoch.loss, 4)) }
@@ -227,6 +233,7 @@ fn training_part(record: &Record) -> Markup {
                             td.n { (absent(percent(epoch.held_out_top1).as_deref())) }
                             td.n { (absent(epoch.learning_rate.map(|rate| significant(rate, 3)).as_deref())) }
                             td.n { (absent(epoch.seconds.map(|seconds| significant(seconds, 3)).as_deref())) }
+                            @if kept { td { @if epoch.kept { "kept" } } }
                         }
                     }
                 }))
@@ -247,6 +254,25 @@ mod tests {
         let again = Record::from_json(&record.to_json()).unwrap();
         assert_eq!(html(&record), html(&record.clone()));
         assert_eq!(html(&record), html(&again));
+    }
+
+    #[test]
+    fn the_epoch_whose_model_was_kept_is_marked() {
+        let mut record = samples::realistic();
+        assert!(!html(&record).contains("<tr class=\"kept\">"));
+        record.training[5].kept = true;
+        let page = html(&record);
+        let row = page.split_once("<tr class=\"kept\">").unwrap().1.split_once("</tr>").unwrap().0;
+        assert!(row.starts_with("<th scope=\"row\">fine-tuning</th><td class=\"n\">6</td>"), "{row}");
+        assert!(row.ends_with("<td>kept</td>"), "{row}");
+        assert_eq!(page.matches("<td>kept</td>").count(), 1);
+    }
+
+    #[test]
+    fn what_was_done_to_images_is_told_beside_the_data() {
+        let page = html(&samples::realistic());
+        let told = "<dt>preprocessing</dt><dd>sizes as they are; pixels / 255, mean 0.5, std 0.25</dd>";
+        assert!(page.contains(told), "{page}");
     }
 
     #[test]

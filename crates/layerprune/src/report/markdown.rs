@@ -184,6 +184,7 @@ fn training(record: &Record) -> String {
             percent(epoch.held_out_top1),
             epoch.learning_rate.map_or_else(String::new, |rate| significant(rate, 3)),
             epoch.seconds.map_or_else(String::new, |seconds| significant(seconds, 3)),
+            if epoch.kept { "kept".to_owned() } else { String::new() },
         ]
     });
     let header = [
@@ -194,6 +195,7 @@ fn training(record: &Record) -> String {
         ("top-1, held out", Right),
         ("learning rate", Right),
         ("seconds", Right),
+        ("model", Left),
     ];
     table(header, rows)
 }
@@ -274,6 +276,23 @@ mod tests {
     #[test]
     fn a_small_record_is_this_page() {
         assert_eq!(markdown(&samples::small()), include_str!("samples/small.md"));
+    }
+
+    #[test]
+    fn the_epoch_whose_model_was_kept_is_marked() {
+        let mut record = samples::realistic();
+        assert!(!markdown(&record).contains("kept"));
+        record.training[5].kept = true;
+        let page = markdown(&record);
+        assert!(page.contains("| learning rate | seconds | model |\n"), "{page}");
+        let marked: Vec<_> = page.lines().filter(|line| line.ends_with(" | kept |")).collect();
+        assert_eq!(marked, ["| fine-tuning | 6 | 0.1833 | 97.5 % | 92.7 % | 0.000100 | 81.2 | kept |"]);
+    }
+
+    #[test]
+    fn what_was_done_to_images_is_told_beside_the_data() {
+        let page = markdown(&samples::realistic());
+        assert!(page.contains("- preprocessing: sizes as they are; pixels / 255, mean 0.5, std 0.25\n"), "{page}");
     }
 
     #[test]

@@ -165,6 +165,7 @@ pub(super) fn realistic() -> Record {
     };
     record.data = Some(DataInfo {
         source: "cifar10:data/cifar".to_owned(),
+        preprocessing: text("sizes as they are; pixels / 255, mean 0.5, std 0.25"),
         train: Some(45_000),
         held_out: Some(5_000),
         test: Some(10_000),
