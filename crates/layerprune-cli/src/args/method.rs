@@ -18,7 +18,8 @@ pub(crate) struct MethodArgs {
         hide_possible_values = true,
         requires = "budgets",
         conflicts_with_all = ["by", "search", "scope", "scores", "recover", "iterative", "profile", "dry_run", "save_plan", "max_drop"],
-        help = method_help(),
+        help = short_help(),
+        long_help = long_help(),
     )]
     pub(crate) method: Option<String>,
     #[command(flatten)]
@@ -111,8 +112,13 @@ impl MethodSettingArgs {
     }
 }
 
-fn method_help() -> String {
-    let mut text = "Remove parts as this method publishes it, until the budgets are met. Some train: what is finished is kept beside the \
+fn short_help() -> String {
+    let names = METHODS.iter().map(|method| method.name).collect::<Vec<_>>().join(", ");
+    format!("Remove parts as a published method does, until the budgets are met: {names}")
+}
+
+fn long_help() -> String {
+    let mut text = "Remove parts as a published method does, until the budgets are met. Some train: what is finished is kept beside the \
                     output, and the same command goes on after a kill. docs/METHODS.md has sources, needs and differences:\n"
         .to_owned();
     for method in METHODS {
