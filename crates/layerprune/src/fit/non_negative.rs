@@ -34,16 +34,14 @@ pub fn non_negative(rows: &[Vec<f64>], b: &[f64], penalty: f64) -> Result<Vec<f6
         free[best] = true;
         loop {
             let next = unbounded(&gram, &right, &free, penalty)?;
-            let Some(share) = share_of_way(&x, &next, &free) else {
+            let Some((share, blocking)) = share_of_way(&x, &next, &free) else {
                 x = next;
                 break;
             };
             for i in 0..side {
-                x[i] += share * (next[i] - x[i]);
-                if free[i] && x[i] <= f64::EPSILON * next[i].abs() {
-                    (x[i], free[i]) = (0.0, false);
-                }
+                x[i] = (x[i] + share * (next[i] - x[i])).max(0.0);
             }
+            (x[blocking], free[blocking]) = (0.0, false);
             if !free.contains(&true) {
                 break;
             }
@@ -70,10 +68,11 @@ fn unbounded(gram: &[Vec<f64>], right: &[f64], free: &[bool], penalty: f64) -> R
     Ok(x)
 }
 
-/// How far the way from `x` to `next` can be gone before a free coefficient is below zero; `None` where all of it can.
-fn share_of_way(x: &[f64], next: &[f64], free: &[bool]) -> Option<f64> {
+/// How far the way from `x` to `next` can be gone before a free coefficient is below zero, and which; `None` where all of it can.
+fn share_of_way(x: &[f64], next: &[f64], free: &[bool]) -> Option<(f64, usize)> {
     let below = (0..x.len()).filter(|&i| free[i] && next[i] <= 0.0);
-    below.map(|i| x[i] / (x[i] - next[i])).map(|share| if share.is_finite() { share } else { 0.0 }).min_by(f64::total_cmp)
+    let share = |i: usize| if x[i] > 0.0 { x[i] / (x[i] - next[i]) } else { 0.0 };
+    below.map(|i| (share(i), i)).min_by(|a, b| a.0.total_cmp(&b.0))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod compensate;
 mod correct;
 mod iterative;
 mod job;
+mod latency_model;
 mod leave_one_out;
 mod observe;
 mod patches;
@@ -24,6 +25,9 @@ pub use compensate::{Compensation, compensate};
 pub use correct::{Correction, correct_biases};
 pub use iterative::{Iteration, prune_iteratively};
 pub use job::{Job, JobError, Target, begin, finish, layer_row, run, score_table};
+pub use latency_model::{
+    LATENCY_MODEL_SCHEMA, LATENCY_SAMPLES, LatencyFit, LatencyModel, Share, fit_latency,
+};
 pub use leave_one_out::{Judge, leave_one_out};
 pub use observe::{Observe, Part, RecoveryError, Visit};
 pub use profile::{PROFILE_RUNS, Parts, ProfileProgress, Untimed, profile};
