@@ -21,7 +21,7 @@ fn training_meets_a_latency_that_a_bilinear_model_foretells() {
     let line =
         done.stderr.lines().find(|line| line.contains("a bilinear model of the latency of 64 networks is off by "));
     let percent = line.and_then(|line| line.split("off by ").nth(1)?.split(' ').next()?.parse::<f64>().ok());
-    assert!(percent.is_some_and(|percent| percent < 1.0), "sizes are bilinear but for headers: {done}");
+    assert!(percent.is_some_and(|percent| percent < 3.0), "sizes are bilinear but for batch norms: {done}");
     let left = size(&place, "pruned.onnx") / size(&place, "net.onnx");
     assert!(left <= 0.85, "{left}: {done}");
     assert!(left > 0.5, "much more went than was asked for, {left}: {done}");
