@@ -109,7 +109,8 @@ impl Channels {
                     let (weight, indices) = self.partner(graph, node, at, index).ok_or_else(|| {
                         format!("`{}` adds up over them and no stored weight stands before them", graph.label(node))
                     })?;
-                    let of_weight = readers.entry(weight).or_insert_with(|| vec![BTreeSet::new(); group.channels.len()]);
+                    let of_weight =
+                        readers.entry(weight).or_insert_with(|| vec![BTreeSet::new(); group.channels.len()]);
                     of_weight[number].extend(indices);
                 }
             }
@@ -174,7 +175,9 @@ impl Channels {
     }
 
     fn width(&self, group_of: &BTreeMap<Position, &ChannelGroup>, at: ValueAxis) -> Width {
-        let Some((start, size)) = self.coupling.slot(at) else { return Width { constant: 1.0, times: BTreeMap::new() } };
+        let Some((start, size)) = self.coupling.slot(at) else {
+            return Width { constant: 1.0, times: BTreeMap::new() };
+        };
         let mut width = Width::default();
         for position in start..start + size as Position {
             match group_of.get(&self.coupling.root(position)) {

@@ -86,8 +86,7 @@ mod tests {
 
     fn problem(seed: u64, planted: &[f64], noise: f64) -> (Vec<Vec<f64>>, Vec<f64>) {
         let mut random = SplitMix::new(seed);
-        let rows: Vec<Vec<f64>> =
-            (0..40).map(|_| (0..planted.len()).map(|_| random.uniform()).collect()).collect();
+        let rows: Vec<Vec<f64>> = (0..40).map(|_| (0..planted.len()).map(|_| random.uniform()).collect()).collect();
         let b = rows.iter().map(|row| dot(row, planted) + noise * random.normal()).collect();
         (rows, b)
     }

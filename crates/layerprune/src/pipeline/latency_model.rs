@@ -98,7 +98,8 @@ impl LatencyModel {
     pub fn samples(&self) -> Vec<WidthSample> {
         let Some(baseline) = self.baseline_ms() else { return Vec::new() };
         let whole = WidthSample { kept: self.whole.clone(), ms: baseline };
-        let thinned = self.shares.iter().map(|share| WidthSample { kept: share.kept.clone(), ms: baseline * share.of_whole });
+        let thinned =
+            self.shares.iter().map(|share| WidthSample { kept: share.kept.clone(), ms: baseline * share.of_whole });
         thinned.chain([whole]).collect()
     }
 
@@ -137,8 +138,7 @@ pub fn fit_latency(
         let plans: Vec<plan::Plan> = (first..wanted.min(first + at_once))
             .map(|number| plan::random_widths(&model.graph, units, channels, &mut random(latency.seed, number)))
             .collect();
-        let cut: Vec<Model> =
-            plans.iter().map(|plan| surgery::apply(model, units, plan)).collect::<Result<_, _>>()?;
+        let cut: Vec<Model> = plans.iter().map(|plan| surgery::apply(model, units, plan)).collect::<Result<_, _>>()?;
         let timed = timer.compare_all(model, &cut.iter().collect::<Vec<_>>()).map_err(at("timing thinned networks"))?;
         for (plan, timed) in plans.iter().zip(&timed) {
             latency.circumstances.get_or_insert_with(|| timed.circumstances());

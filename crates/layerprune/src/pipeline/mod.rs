@@ -25,9 +25,7 @@ pub use compensate::{Compensation, compensate};
 pub use correct::{Correction, correct_biases};
 pub use iterative::{Iteration, prune_iteratively};
 pub use job::{Job, JobError, Target, begin, finish, layer_row, run, score_table};
-pub use latency_model::{
-    LATENCY_MODEL_SCHEMA, LATENCY_SAMPLES, LatencyFit, LatencyModel, Share, fit_latency,
-};
+pub use latency_model::{LATENCY_MODEL_SCHEMA, LATENCY_SAMPLES, LatencyFit, LatencyModel, Share, fit_latency};
 pub use leave_one_out::{Judge, leave_one_out};
 pub use observe::{Observe, Part, RecoveryError, Visit};
 pub use profile::{PROFILE_RUNS, Parts, ProfileProgress, Untimed, profile};

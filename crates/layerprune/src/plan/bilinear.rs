@@ -82,6 +82,8 @@ pub struct ModelError {
 pub struct WidthBudget {
     /// The groups that may lose channels.
     pub groups: Vec<ReadGroup>,
+    /// For each of them, how many channels stay at least; not 0.
+    pub least: Vec<usize>,
     /// What the model costs, as a function of their channels alone.
     pub cost: Bilinear,
     /// What it may cost, in the same unit.
@@ -270,17 +272,21 @@ impl ModelError {
 }
 
 impl WidthBudget {
-    /// A limit on `cost` by the channels of `groups` alone; the other groups keep what `whole` says.
+    /// A limit on `cost` by the channels of `groups` alone, each with how many stay at least; the other groups keep what
+    /// `whole` says.
     #[must_use]
-    pub fn new(groups: Vec<ReadGroup>, cost: &Bilinear, whole: impl Fn(&str) -> f64, limit: f64) -> Self {
-        let free = groups.iter().map(|group| group.name.clone()).collect();
-        Self { groups, cost: cost.restricted(&free, whole), limit }
+    pub fn new(groups: Vec<(ReadGroup, usize)>, cost: &Bilinear, whole: impl Fn(&str) -> f64, limit: f64) -> Self {
+        let free = groups.iter().map(|(group, _)| group.name.clone()).collect();
+        let (groups, least) = groups.into_iter().map(|(group, least)| (group, least.max(1))).unzip();
+        Self { groups, least, cost: cost.restricted(&free, whole), limit }
     }
 
-    /// The least that can be reached: every group keeps one channel.
+    /// The lowest cost there is: every group keeps no more than it must.
     #[must_use]
-    pub fn least(&self) -> f64 {
-        self.cost.at(|_| 1.0)
+    pub fn lowest(&self) -> f64 {
+        let least: BTreeMap<&str, usize> =
+            self.groups.iter().map(|group| group.name.as_str()).zip(self.least.iter().copied()).collect();
+        self.cost.at(|group| least.get(group).map_or(0.0, |&least| least as f64))
     }
 
     /// What a model costs with the zeros that its weights hold; `None` where it does not have the weights.
@@ -341,8 +347,7 @@ mod tests {
     #[test]
     fn nodes_that_no_sample_tells_apart_share_a_term() {
         let terms = cost_terms(&widths(), whole);
-        let nodes: Vec<Vec<&str>> =
-            terms.iter().map(|term| term.nodes.iter().map(String::as_str).collect()).collect();
+        let nodes: Vec<Vec<&str>> = terms.iter().map(|term| term.nodes.iter().map(String::as_str).collect()).collect();
         assert_eq!(nodes, [vec!["stem", "depthwise", "fc"], vec!["conv1", "conv2"]]);
         for term in &terms {
             assert!((term.work.at(whole) - 1.0).abs() < 1e-12);
