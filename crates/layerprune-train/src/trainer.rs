@@ -89,7 +89,8 @@ impl<'a> Trainer<'a> {
         let tapped = teacher.as_ref().map(Teacher::tapped).unwrap_or_default();
         let mut session = Session::marked(model, &settings.loss, &Marks { tapped: &tapped, ..Marks::default() })?;
         session.device = device;
-        let regularizers = Regularizers::new(&settings.sparsity, &mut session)?;
+        let steps = settings.epochs.saturating_mul(settings.steps_per_epoch(batches_per_epoch));
+        let regularizers = Regularizers::new(&settings.sparsity, &mut session, steps)?;
         if session.trained.is_empty() {
             return Err(TrainError::NoWeights);
         }

@@ -11,7 +11,7 @@ use layerprune::pipeline::{MeasureLatency, Observe, Parts, PortError, Visit};
 use layerprune::record::{LatencyComparison, LatencyProfile};
 use layerprune::shapes::InputShapes;
 use layerprune_data::Augment;
-use layerprune_train::{Distill, Schedule, Settings, Slimming, Sparsity, Sss};
+use layerprune_train::{Distill, Ecc, Schedule, Settings, Slimming, Sparsity, Sss};
 
 use super::few::{Few, train_few};
 use super::journal::Journal;
@@ -56,6 +56,7 @@ impl<'a> Ports<'a> {
     fn settings(&self, stage: &Stage<'_>) -> Settings {
         let sparsity = stage.sparsity.as_ref().map(|sparse| match *sparse {
             Sparse::BatchNormScales { strength } => Sparsity::Slimming(Slimming { strength, ..Slimming::default() }),
+            Sparse::Channels { ref budget } => Sparsity::Ecc(Ecc { budget: Some(budget.clone()), ..Ecc::default() }),
             Sparse::BlockScales { strength } => Sparsity::Sss(Sss { strength, ..Sss::default() }),
         });
         let (epochs, schedule) = match stage.length {

@@ -15,6 +15,7 @@ mod inspect;
 mod interrupt;
 mod kills;
 mod latency;
+mod method_ecc;
 mod methods;
 mod nets;
 mod output;

@@ -67,7 +67,7 @@ pub enum Sparsity {
     Sss(Sss),
     /// Trainable binary masks of filters.
     Masks(Masks),
-    /// A limit on the input channels of each weight.
+    /// A limit on the input channels of each weight, or a budget for all channels.
     Ecc(Ecc),
 }
 
@@ -150,8 +150,8 @@ pub(crate) struct Regularizers {
 }
 
 impl Regularizers {
-    /// Finds what each acts on in `session`. Factors that are named are trained from now on.
-    pub(crate) fn new(settings: &[Sparsity], session: &mut Session) -> Result<Self, TrainError> {
+    /// Finds what each acts on in `session`, in a run of so many `steps`. Factors that are named are trained from now on.
+    pub(crate) fn new(settings: &[Sparsity], session: &mut Session, steps: usize) -> Result<Self, TrainError> {
         select::train_named_factors(settings, session)?;
         let mut taken = BTreeSet::new();
         let mut all: Vec<Box<dyn Regularizer>> = Vec::new();
@@ -164,6 +164,9 @@ impl Regularizers {
                 Sparsity::Slimming(settings) => Box::new(slimming::State::new(targets, settings)),
                 Sparsity::Sss(settings) => Box::new(sss::State::new(targets, settings)),
                 Sparsity::Masks(settings) => Box::new(masks::State::new(targets, &session.weights, settings)?),
+                Sparsity::Ecc(ecc @ Ecc { budget: Some(budget), .. }) => {
+                    Box::new(ecc::Budgeted::new(ecc, budget, session, steps)?)
+                }
                 Sparsity::Ecc(settings) => Box::new(ecc::State::new(targets, settings)),
             });
         }

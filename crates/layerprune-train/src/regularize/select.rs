@@ -1,9 +1,10 @@
 //! Which tensors a regulariser acts on.
 
 use layerprune::graph::{Graph, Use, Uses, ValueId};
+use layerprune::plan::WidthBudget;
 use layerprune::surgery::ScaleOf;
 
-use super::{Sparsity, Target};
+use super::{Ecc, Sparsity, Target};
 use crate::error::TrainError;
 use crate::pattern::{Patterns, listed};
 use crate::session::Session;
@@ -24,6 +25,9 @@ pub(super) fn train_named_factors(settings: &[Sparsity], session: &mut Session) 
 
 /// The tensors that `sparsity` acts on, in the order of their use.
 pub(super) fn targets(sparsity: &Sparsity, session: &Session) -> Result<Vec<Target>, TrainError> {
+    if let Sparsity::Ecc(Ecc { budget: Some(budget), .. }) = sparsity {
+        return Ok(readers(budget, session));
+    }
     let candidates = candidates(sparsity, session);
     let names: Vec<&str> = candidates.iter().map(|(target, _)| target.name.as_str()).collect();
     let (setting, what) = (sparsity.name(), what(sparsity));
@@ -37,6 +41,17 @@ pub(super) fn targets(sparsity: &Sparsity, session: &Session) -> Result<Vec<Targ
         true => Err(TrainError::NothingSparse { setting, what, known: listed(&names) }),
         false => Ok(found),
     }
+}
+
+/// The trained weights that a budget names.
+fn readers(budget: &WidthBudget, session: &Session) -> Vec<Target> {
+    let readers = budget.groups.iter().flat_map(|group| &group.readers);
+    let found = session.trained.iter().enumerate().filter_map(|(trained, &place)| {
+        let weight = &session.weights.0[place];
+        let named = readers.clone().any(|reader| reader.weight == weight.name);
+        named.then(|| Target { name: weight.name.clone(), dims: weight.dims.clone(), place, trained })
+    });
+    found.collect()
 }
 
 /// What it can act on, each with whether it does where nothing is named.

@@ -5,6 +5,7 @@ mod checkpoint;
 mod curve;
 mod devices;
 mod distill;
+mod ecc;
 mod errors;
 mod golden;
 mod gradients;

@@ -67,7 +67,7 @@ fn assert_close(found: &Model, expected: &BTreeMap<String, Vec<f32>>) {
     }
 }
 
-fn momentum(learning_rate: f64) -> Settings {
+pub(crate) fn momentum(learning_rate: f64) -> Settings {
     let optimizer = Optimizer::Sgd(Sgd { momentum: 0.9, nesterov: false });
     Settings { optimizer, weight_decay: 5e-4, ..plain(learning_rate) }
 }
@@ -117,7 +117,7 @@ fn masks_agree_with_pytorch() {
 }
 
 /// Zero-mean noise, quiet in class 0 and loud in class 1: the mean of what is above zero tells them apart.
-struct Loudness;
+pub(crate) struct Loudness;
 
 impl Batches for Loudness {
     fn epoch(

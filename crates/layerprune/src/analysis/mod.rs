@@ -12,6 +12,7 @@ mod flow;
 mod naming;
 mod pairing;
 mod path;
+mod readers;
 mod shrink;
 mod stage;
 mod tree;
@@ -36,6 +37,7 @@ pub use filters::{FilterLayout, FilterSite};
 use flow::Flow;
 pub(crate) use naming::layer_name;
 pub use path::Next;
+pub use readers::{NodeWidths, ReadGroup, Reader, Width};
 pub use shrink::{Shrink, WindowChange};
 pub use tree::{TREE_SCHEMA, TreeRow, UnitTree};
 

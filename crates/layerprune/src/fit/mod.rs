@@ -21,10 +21,12 @@
 mod contributions;
 mod greedy;
 mod lasso;
+mod non_negative;
 
 pub use contributions::Contributions;
 pub use greedy::greedy;
 pub use lasso::lasso;
+pub use non_negative::non_negative;
 
 /// Penalty that is used unless asked for otherwise, relative to the mean variance of the inputs.
 pub const DEFAULT_PENALTY: f64 = 1e-3;

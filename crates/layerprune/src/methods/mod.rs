@@ -5,6 +5,7 @@ mod bn_scale;
 mod channel_pruning;
 mod chen;
 mod difference;
+mod ecc;
 mod error;
 mod feature_maps;
 mod halp;
@@ -27,6 +28,7 @@ use crate::analysis::Units;
 use crate::criteria::{FilterScores, Scores, Scoring};
 use crate::onnx::Model;
 use crate::pipeline::{MeasureLatency, Observe, PortError};
+use crate::plan::WidthBudget;
 
 pub use difference::{LayerLeft, Removed, removed};
 pub use error::MethodError;
@@ -42,6 +44,7 @@ pub static METHODS: &[&Method] = &[
     &bn_scale::BN_SCALE,
     &taylor::TAYLOR,
     &feature_maps::FEATURE_MAPS_METHOD,
+    &ecc::ECC,
     &hrank::HRANK_METHOD,
     &channel_pruning::CHANNEL_PRUNING,
     &thinet::THINET,
@@ -186,6 +189,11 @@ pub enum Sparse {
     BatchNormScales {
         /// Its weight.
         strength: f64,
+    },
+    /// Channels, by all weights that read them, until the model costs no more than a budget.
+    Channels {
+        /// Which, and what they cost.
+        budget: WidthBudget,
     },
     /// Scales of blocks that were put into the model, by an L1 penalty and proximal steps.
     BlockScales {

@@ -5,7 +5,8 @@ use super::{Calibrate, Keep, Measure, MeasureLatency, PROFILE_RUNS, Parts, PortE
 use crate::analysis::{UnitRow, Units};
 use crate::cost::Costs;
 use crate::criteria::{CriterionError, Scores, Scoring};
-use crate::onnx::Model;
+use crate::fit::FitError;
+use crate::onnx::{Model, ModelDigest};
 use crate::plan::{self, Budgets, Constraints, LatencyBudget, Plan, PlanError};
 use crate::record::{
     Baseline, LayerRow, ModelFile, PlanStep, PlanSummary, Pruned, Record, ScoreRow as RecordedScore, ScoreTable,
@@ -59,6 +60,17 @@ pub enum JobError {
     /// A cut failed.
     #[error(transparent)]
     Surgery(#[from] SurgeryError),
+    /// A latency model of another model.
+    #[error("the latency model was fitted for another model (digest {found}, this one has {expected})")]
+    OtherLatencyModel {
+        /// Its digest.
+        found: ModelDigest,
+        /// Digest of the model.
+        expected: ModelDigest,
+    },
+    /// Nothing could be fitted.
+    #[error("no latency model can be fitted")]
+    Fit(#[from] FitError),
     /// A stage behind a port failed.
     #[error("{stage} failed")]
     Port {

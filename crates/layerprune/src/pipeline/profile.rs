@@ -85,8 +85,7 @@ pub fn profile(
     timer: &mut dyn MeasureLatency,
     keep: &mut dyn FnMut(&LatencyProfile, ProfileProgress) -> Result<(), PortError>,
 ) -> Result<Vec<Untimed>, JobError> {
-    let bytes = model.to_bytes().len().max(1);
-    let at_once = AT_ONCE.min(LARGEST_TOGETHER / bytes).max(1);
+    let at_once = at_once(model);
     let all = all(model, units, parts);
     let wanted: usize = all.iter().map(|entry| parts.runs.saturating_sub(runs(profile, &entry.row))).sum();
     let (mut done, mut untimed, mut failing) = (0, Vec::new(), 0);
@@ -120,6 +119,11 @@ pub fn profile(
     profile.units.sort_by_key(|timed| place(&timed.unit));
     keep(profile, ProfileProgress { done, all: wanted }).map_err(at("keeping the profile"))?;
     Ok(untimed)
+}
+
+/// How many cuts of `model` are timed in one run.
+pub(super) fn at_once(model: &Model) -> usize {
+    AT_ONCE.min(LARGEST_TOGETHER / model.to_bytes().len().max(1)).max(1)
 }
 
 /// Times all of `cut` in one run; where that fails, each by itself, so that one which the engine cannot run costs no other.
@@ -209,12 +213,7 @@ fn many_units(units: &Units, planned: &[PlannedRemoval]) -> Vec<Entry> {
 /// Cuts of all groups, of each a share drawn evenly.
 fn many_groups(model: &Model, units: &Units, channels: &Channels) -> Vec<Entry> {
     let cut = |seed: usize| {
-        let mut random = SplitMix::new(seed as u64);
-        let shares: BTreeMap<&str, f64> =
-            channels.groups.iter().map(|group| (group.name.as_str(), 0.1 + 0.9 * random.uniform())).collect();
-        let kept = |group: &ChannelGroup| (shares[group.name.as_str()] * group.channels.len() as f64).round() as usize;
-        let free = ChannelConstraints { floor: 0.0, ..ChannelConstraints::default() };
-        let plan = plan::by_count(&model.graph, units, channels, &free, kept, |_, _| 0.0);
+        let plan = plan::random_widths(&model.graph, units, channels, &mut SplitMix::new(seed as u64));
         let plan = Plan { target: format!("random cut {seed} of all channel groups"), ..plan };
         let kept = |planned: &plan::PlannedChannels| (planned.group.clone(), planned.channels - planned.removed.len());
         let row = Row::Joint { units: Vec::new(), kept: plan.channels.iter().map(kept).collect() };

@@ -170,6 +170,15 @@ pub fn random_channels(graph: &Graph, units: &Units, channels: &Channels, random
     of_channels(graph, units, channels, None, "at random".to_owned(), planned)
 }
 
+/// A plan that leaves every group a share of its channels drawn evenly from 0.1 to 1; which of them go is of no matter.
+pub fn random_widths(graph: &Graph, units: &Units, channels: &Channels, random: &mut SplitMix) -> Plan {
+    let shares: BTreeMap<&str, f64> =
+        channels.groups.iter().map(|group| (group.name.as_str(), 0.1 + 0.9 * random.uniform())).collect();
+    let kept = |group: &ChannelGroup| (shares[group.name.as_str()] * group.channels.len() as f64).round() as usize;
+    let free = ChannelConstraints { floor: 0.0, ..ChannelConstraints::default() };
+    by_count(graph, units, channels, &free, kept, |_, _| 0.0)
+}
+
 /// A plan for `planned`, with its predicted cost.
 pub fn of_channels(
     graph: &Graph,

@@ -1,5 +1,6 @@
 //! Chooses what to remove. Pure; knows nothing of how to cut.
 
+mod bilinear;
 mod budget;
 mod channels;
 mod knapsack;
@@ -16,10 +17,11 @@ use crate::cost::Cost;
 use crate::criteria::Scores;
 use crate::onnx::ModelDigest;
 
+pub use bilinear::{Bilinear, ModelError, Product, Spent, Term, WidthBudget, WidthSample, cost_terms, fit_cost};
 pub use budget::{Budgets, LatencyBudget, shares_left};
 pub use channels::{
     ChannelConstraints, PlannedChannels, Scope, by_count, cut_of, dead_channels, lowest_filters, of_channels,
-    random_channels,
+    random_channels, random_widths,
 };
 pub use knapsack::{Choice, least_loss};
 pub use parts::{Action, Droppable, Filters, Part, parts};

@@ -293,6 +293,21 @@ impl LatencyComparison {
     }
 }
 
+impl LatencyComparison {
+    /// How both were timed.
+    #[must_use]
+    pub fn circumstances(&self) -> Circumstances {
+        let Self { engine, threads, batch, shape, pinned, .. } = self;
+        Circumstances {
+            engine: engine.clone(),
+            threads: *threads,
+            batch: *batch,
+            shape: shape.clone(),
+            pinned: *pinned,
+        }
+    }
+}
+
 fn reduction_percent(ratio: f64) -> f64 {
     100.0 * (1.0 - ratio)
 }

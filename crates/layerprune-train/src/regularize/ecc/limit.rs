@@ -1,36 +1,4 @@
-use serde::{Deserialize, Serialize};
-
-use super::{Regularizer, Target};
-use crate::checkpoint::{Kept, Section};
-use crate::error::TrainError;
-use crate::settings::refuse;
-use crate::weights::Weights;
-
-/// Input channels of convolutions and linear layers are held to a number: weights of the weakest are set to zero step by step.
-///
-/// This is the proximal step of ECC with the number of channels given; see [`ChannelLimit`]. Each weight keeps
-/// `keep` of its input channels, at least one; the dual rises while it has more.
-///
-/// # Reference
-/// Yang, Zhu and Liu, "ECC: Platform-Independent Energy-Constrained Deep Neural Network Compression via a Bilinear Regression
-/// Model", CVPR 2019.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Ecc {
-    /// Patterns of names of weights, of convolutions without groups or of linear layers; those of all convolutions but the ones
-    /// that read the images where there is none.
-    pub on: Vec<String>,
-    /// Share of the input channels that stay, above 0 and at most 1.
-    pub keep: f64,
-    /// Weight ρ of the penalty on channels above that.
-    pub rho: f64,
-}
-
-impl Default for Ecc {
-    fn default() -> Self {
-        Self { on: Vec::new(), keep: 0.5, rho: 10.0 }
-    }
-}
+//! The proximal step on the channels of one group.
 
 /// A limit on the input channels of one weight, with its dual variable.
 ///
@@ -68,17 +36,7 @@ impl ChannelLimit {
         for (place, &number) in weight.iter().enumerate() {
             squares[place / inner % channels] += f64::from(number) * f64::from(number);
         }
-        let mut order: Vec<usize> = (0..channels).collect();
-        order.sort_by(|&a, &b| squares[b].total_cmp(&squares[a]));
-        let last_allowed = order.get((self.limit.floor() as usize).max(1) - 1).map_or(0.0, |&channel| squares[channel]);
-        let dual = (2.0 * rate * self.dual).min(last_allowed);
-        let goes = |place: usize| {
-            let above = place as f64 + 1.0 - self.limit;
-            let penalty = above.max(0.0).powi(2) - (above - 1.0).max(0.0).powi(2);
-            squares[order[place]] < self.rho * rate * penalty + dual
-        };
-        let mut zero = vec![false; channels];
-        (0..channels).filter(|&place| goes(place)).for_each(|place| zero[order[place]] = true);
+        let zero = self.going(&squares, rate);
         for (place, number) in weight.iter_mut().enumerate() {
             if zero[place / inner % channels] {
                 *number = 0.0;
@@ -87,62 +45,41 @@ impl ChannelLimit {
         (0..channels).filter(|&channel| !zero[channel] && squares[channel] > 0.0).count()
     }
 
+    /// Which channels a step sets to zero, where `squares` are the `a` of each.
+    pub(super) fn going(&self, squares: &[f64], rate: f64) -> Vec<bool> {
+        let order = by_rank(squares);
+        let dual = (2.0 * rate * self.dual).min(self.last_allowed(squares));
+        let goes = |place: usize| {
+            let above = place as f64 + 1.0 - self.limit;
+            let penalty = above.max(0.0).powi(2) - (above - 1.0).max(0.0).powi(2);
+            squares[order[place]] < self.rho * rate * penalty + dual
+        };
+        let mut zero = vec![false; squares.len()];
+        (0..order.len()).filter(|&place| goes(place)).for_each(|place| zero[order[place]] = true);
+        zero
+    }
+
+    /// The `a` of the channel of rank `⌊s⌋`.
+    fn last_allowed(&self, squares: &[f64]) -> f64 {
+        by_rank(squares).get((self.limit.floor() as usize).max(1) - 1).map_or(0.0, |&channel| squares[channel])
+    }
+
+    /// Holds the dual to what the last allowed channel is worth: `2 · rate · y` is at most its `a`.
+    pub(super) fn bound(&mut self, squares: &[f64], rate: f64) {
+        self.dual = self.dual.min(self.last_allowed(squares) / (2.0 * rate));
+    }
+
     /// Moves the dual by what is left above the limit: `y = max(y + ρ · (φ - s), 0)`.
     pub fn raise(&mut self, left: usize) {
         self.dual = (self.dual + self.rho * (left as f64 - self.limit)).max(0.0);
     }
 }
 
-impl Ecc {
-    pub(super) fn check(&self) -> Result<(), TrainError> {
-        if !(self.keep > 0.0 && self.keep <= 1.0) {
-            return refuse("sparsity.keep", self.keep, "a number above 0, at most 1,");
-        }
-        match self.rho.is_finite() && self.rho > 0.0 {
-            true => Ok(()),
-            false => refuse("sparsity.rho", self.rho, "a number above 0"),
-        }
-    }
-}
-
-pub(super) struct State {
-    targets: Vec<Target>,
-    limits: Vec<ChannelLimit>,
-    /// The duals as a checkpoint holds them.
-    duals: Vec<[f32; 1]>,
-}
-
-impl State {
-    pub(super) fn new(targets: Vec<Target>, settings: &Ecc) -> Self {
-        let limit = |target: &Target| ChannelLimit {
-            limit: (settings.keep * target.dims[1] as f64).max(1.0),
-            dual: 0.0,
-            rho: settings.rho,
-        };
-        let limits: Vec<ChannelLimit> = targets.iter().map(limit).collect();
-        Self { duals: vec![[0.0]; targets.len()], targets, limits }
-    }
-}
-
-impl Regularizer for State {
-    fn after(&mut self, weights: &mut Weights, rate: f32) {
-        for ((target, limit), dual) in self.targets.iter().zip(&mut self.limits).zip(&mut self.duals) {
-            limit.dual = f64::from(dual[0]);
-            let left = limit.step(weights.floats_mut(target.place), &target.dims, f64::from(rate));
-            limit.raise(left);
-            dual[0] = limit.dual as f32;
-        }
-    }
-
-    fn section(&self) -> Option<Section<'_>> {
-        let tensors = self.targets.iter().zip(&self.duals);
-        let tensors = tensors.map(|(target, dual)| Kept { name: &target.name, dims: &[1], data: dual });
-        Some(Section { name: "ecc-dual", tensors: tensors.collect() })
-    }
-
-    fn numbers_mut(&mut self) -> Vec<&mut [f32]> {
-        self.duals.iter_mut().map(|dual| &mut dual[..]).collect()
-    }
+/// Channels by falling `a`, equal ones in their order.
+fn by_rank(squares: &[f64]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..squares.len()).collect();
+    order.sort_by(|&a, &b| squares[b].total_cmp(&squares[a]));
+    order
 }
 
 #[cfg(test)]
