@@ -473,14 +473,14 @@ fn choose(model: &Model, train: &Dataset, gray_to_rgb: bool, global: &Global) ->
 /// Batches of `set` in order, of the size that the model takes. One that is fixed to a size cannot take a last batch of
 /// fewer images, which is then left out.
 pub(crate) fn batches_for(session: &Session, set: &Dataset, preprocess: &Preprocess) -> Result<Batches> {
-    batches_of(session, set, preprocess, BATCH)
+    batches_of(session.fixed_batch(), set, preprocess, BATCH)
 }
 
-/// The same, of `size` images where the model takes any number.
-pub(crate) fn batches_of(session: &Session, set: &Dataset, preprocess: &Preprocess, size: usize) -> Result<Batches> {
+/// The same, of `size` images where the model is not `fixed` to a number.
+pub(crate) fn batches_of(fixed: Option<usize>, set: &Dataset, preprocess: &Preprocess, size: usize) -> Result<Batches> {
     Ok(set.batches(&BatchOptions {
-        batch_size: session.fixed_batch().unwrap_or(size),
-        drop_last: session.fixed_batch().is_some(),
+        batch_size: fixed.unwrap_or(size),
+        drop_last: fixed.is_some(),
         preprocess: preprocess.clone(),
         ..Default::default()
     })?)

@@ -8,6 +8,7 @@ mod compare;
 mod data;
 mod demo;
 mod engine;
+mod features;
 mod hint;
 mod interrupt;
 mod job;

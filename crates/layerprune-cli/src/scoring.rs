@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use anyhow::{Context, Result};
 use layerprune::analysis::{Channels, FilterSite, Units};
-use layerprune::batch::Maps;
+use layerprune::batch::{Batch, Maps};
 use layerprune::criteria::{self, FilterScores, Scores, Scoring};
 use layerprune::evidence::{Evidence, FeaturePass, Folds, Judged, Need, Removals, Statistic};
 use layerprune::graph::{NodeId, ValueId};
@@ -14,11 +14,12 @@ use layerprune::ops::Dim;
 use layerprune::pipeline::{self, Judge, PortError};
 use layerprune::shapes::{self, InputShapes, Shapes};
 use layerprune_data::{Batches, Dataset};
-use layerprune_infer::{InferError, Progress, Session, features, judge};
+use layerprune_infer::{Progress, Session, judge};
 use layerprune_train::{DataError, taylor};
 
 use crate::args::{ChoiceArgs, CriterionArgs, Global};
 use crate::data::{self, Data};
+use crate::features::Source;
 use crate::{CannotBeDone, Usage, interrupt, progress, training};
 
 /// Numbers that all taps of a batch may hold together: 256 MiB.
@@ -136,24 +137,25 @@ impl Gather<'_> {
         }
         let shapes = self.shapes(data)?;
         let options = data::session_options(self.global);
-        let session = Session::with_taps(self.model, pass.taps(), &options).context("cannot run the model")?;
-        let size = session.fixed_batch().unwrap_or_else(|| self.batch_size(pass.taps(), &shapes));
+        let image = data.preprocess.output_shape(train.image_shape())?;
+        let source = Source::open(self.model, pass.taps(), image, &options)?;
+        let size = source.fixed_batch().unwrap_or_else(|| self.batch_size(pass.taps(), &shapes));
         let batches =
-            |set: &Dataset, epoch| data.shuffled(set, size, session.fixed_batch().is_some(), self.options.pass + epoch);
-        self.look(&session, batches(train, 0)?, train.len(), "scoring", |taps, labels| Ok(pass.add(taps, labels)?))?;
+            |set: &Dataset, epoch| data.shuffled(set, size, source.fixed_batch().is_some(), self.options.pass + epoch);
+        self.look(&source, batches(train, 0)?, train.len(), "scoring", |taps, labels| Ok(pass.add(taps, labels)?))?;
         for epoch in 1..self.options.probe_epochs * usize::from(pass.is_trained()) {
             let train_on = |taps: &[Maps<'_>], labels: &[usize]| Ok(pass.train(taps, labels)?);
-            self.look(&session, batches(train, epoch as u64)?, train.len(), "probing", train_on)?;
+            self.look(&source, batches(train, epoch as u64)?, train.len(), "probing", train_on)?;
         }
-        drop(session);
+        drop(source);
         let mut classifiers = pass.finish(evidence)?;
         if classifiers.is_empty() {
             return Ok(());
         }
-        let session = Session::with_taps(self.model, classifiers.taps(), &options).context("cannot run the model")?;
-        let held_out = data::batches_of(&session, &data.held_out, &data.preprocess, size)?;
+        let source = Source::open(self.model, classifiers.taps(), image, &options)?;
+        let held_out = data::batches_of(source.fixed_batch(), &data.held_out, &data.preprocess, size)?;
         let classify = |taps: &[Maps<'_>], labels: &[usize]| Ok(classifiers.classify(taps, labels)?);
-        self.pass(&session, held_out, data.held_out.len(), "held-out", classify)?;
+        self.pass(&source, held_out, data.held_out.len(), "held-out", classify)?;
         classifiers.finish(evidence);
         Ok(())
     }
@@ -185,34 +187,28 @@ impl Gather<'_> {
     /// A pass that `--batches` may end early.
     fn look(
         self,
-        session: &Session,
+        source: &Source,
         batches: Batches,
         images: usize,
         what: &str,
         visit: impl FnMut(&[Maps<'_>], &[usize]) -> Result<(), PortError>,
     ) -> Result<()> {
         let most = self.options.batches.unwrap_or(usize::MAX);
-        self.pass(session, batches.take(most), images, what, visit)
+        self.pass(source, batches.take(most), images, what, visit)
     }
 
     fn pass(
         self,
-        session: &Session,
-        batches: impl Iterator<Item = Result<layerprune::batch::Batch, layerprune_data::DataError>>,
+        source: &Source,
+        batches: impl Iterator<Item = Result<Batch, layerprune_data::DataError>>,
         images: usize,
         what: &str,
         visit: impl FnMut(&[Maps<'_>], &[usize]) -> Result<(), PortError>,
     ) -> Result<()> {
         let bar = progress::bar(self.global, what, images as u64);
-        let done = features(session, batches, visit, |progress| {
-            bar.set_position(progress.images);
-            interrupt::check()
-        });
+        let done = source.pass(batches, visit, |images| bar.set_position(images));
         bar.finish_and_clear();
-        match done {
-            Err(InferError::Interrupted) => Err(interrupt::ended()),
-            done => done.map(|_| ()).context("cannot run the model on the data"),
-        }
+        done
     }
 
     fn gradients(

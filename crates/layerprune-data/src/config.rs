@@ -362,7 +362,7 @@ mod tests {
             "image_mean": [0.5, 0.5, 0.5], "image_processor_type": "ViTImageProcessor", "image_std": [0.5, 0.5, 0.5],
             "resample": 2, "rescale_factor": 0.00392156862745098, "size": {"height": 224, "width": 256}
         }"#;
-        assert_eq!(told(text), "stretched to 224x256 (bilinear); pixels / 255, mean 0.5 0.5 0.5, std 0.5 0.5 0.5");
+        assert_eq!(told(text), "stretched to 224x256 (bilinear); pixels / 255, mean 0.5 0.5 0.5, std 0.5 0.5 0.5, gray as three equal channels");
         let config = read("preprocessor_config.json", text).unwrap().unwrap();
         assert!(config.preprocess.gray_to_rgb);
         assert_eq!(config.preprocess.scale, 1.0 / 255.0);
@@ -379,7 +379,7 @@ mod tests {
             "image_std": [0.5, 0.5, 0.5], "resample": 2, "rescale_factor": 0.00392156862745098,
             "size": {"shortest_edge": 256}
         }"#;
-        assert!(told(text).starts_with("shorter side to 256 (bilinear), 224x224 from the middle; pixels / 255"));
+        assert!(told(text).starts_with("shorter side to 256 (bilinear), 224x224 from the middle (rounded down); pixels / 255"));
         let config = read("preprocessor_config.json", text).unwrap().unwrap();
         assert_eq!(config.geometry.crop.unwrap().rounding, CropRounding::Down);
     }
@@ -395,21 +395,21 @@ mod tests {
         for (kind, expected) in [
             (
                 "CLIP",
-                "shorter side to 9 (bicubic), 8x8 from the middle (rounded down); pixels / 255, mean 0.5 0.5 0.5, std 0.5 0.5 0.5",
+                "shorter side to 9 (bicubic), 8x8 from the middle (rounded down); pixels / 255, mean 0.5 0.5 0.5, std 0.5 0.5 0.5, gray as three equal channels",
             ),
             (
                 "Bit",
-                "shorter side to 9 (bicubic), 8x8 from the middle (rounded down); pixels / 255, mean 0.5 0.5 0.5, std 0.5 0.5 0.5",
+                "shorter side to 9 (bicubic), 8x8 from the middle (rounded down); pixels / 255, mean 0.5 0.5 0.5, std 0.5 0.5 0.5, gray as three equal channels",
             ),
             (
                 "DeiT",
-                "stretched to 9x9 (bicubic), 8x8 from the middle (rounded down); pixels / 255, mean 0.5 0.5 0.5, std 0.5 0.5 0.5",
+                "stretched to 9x9 (bicubic), 8x8 from the middle (rounded down); pixels / 255, mean 0.5 0.5 0.5, std 0.5 0.5 0.5, gray as three equal channels",
             ),
         ] {
             assert_eq!(told(&of(kind)), expected);
         }
         let text = of("EfficientNet").replace(r#""crop_size": 8,"#, "");
-        let expected = "stretched to 9x9 (bicubic); pixels / 255, mean 0.5 0.5 0.5, std 0.25 0.25 0.25";
+        let expected = "stretched to 9x9 (bicubic); pixels / 255, mean 0.5 0.5 0.5, std 0.25 0.25 0.25, gray as three equal channels";
         assert_eq!(told(&text), expected);
         let error = refused(&of("MobileViT"));
         assert!(error.ends_with("Siglip; that one swaps red and blue"), "{error}");
@@ -481,7 +481,7 @@ mod tests {
         let config = read("config.json", text).unwrap().unwrap();
         assert_eq!(
             config.to_string(),
-            "shorter side to 235 (bicubic), 224x224 from the middle; pixels / 255, mean 0.485 0.456 0.406, std 0.229 0.224 0.225"
+            "shorter side to 235 (bicubic), 224x224 from the middle; pixels / 255, mean 0.485 0.456 0.406, std 0.229 0.224 0.225, gray as three equal channels"
         );
         assert_eq!(config.geometry.crop.unwrap().rounding, CropRounding::HalfEven);
         let squashed = text.replace("center", "squash");

@@ -46,6 +46,15 @@ pub enum TrainError {
         /// Images of the batch.
         images: usize,
     },
+    /// A value that was asked for and is not there.
+    #[error("`{value}` is no floating-point value on the way from the model's input to its output")]
+    NotComputed {
+        /// The value.
+        value: String,
+    },
+    /// Whoever looked at the values of a model failed.
+    #[error("cannot use what the model computes")]
+    Visit(#[source] DataError),
     /// The images do not fit the model.
     #[error("input `{input}` is declared as {declared}, the images have shape {found:?}")]
     InputShape {

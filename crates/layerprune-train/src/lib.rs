@@ -10,6 +10,7 @@
 //! | [`recalibrate`] | estimates batch-norm statistics anew |
 //! | [`taylor`] | statistics of filters that are taken of gradients |
 //! | [`evaluate`] | counts right answers and sums a [`Loss`] |
+//! | [`Features`] | values inside a model, as in inference |
 //! | [`scores`] | the class scores of one batch |
 //! | [`initialize`] | fresh weights |
 //!
@@ -44,6 +45,7 @@ mod distill;
 mod ema;
 mod error;
 mod evaluate;
+mod features;
 mod gradients;
 mod initialize;
 mod kernel;
@@ -69,6 +71,7 @@ pub use device::Device;
 pub use distill::{BlockPair, Distill, block_pairs};
 pub use error::{DataError, TrainError, UnsupportedNode};
 pub use evaluate::{Evaluation, evaluate, scores};
+pub use features::Features;
 pub use gradients::taylor;
 pub use initialize::initialize;
 pub use loss::{Answers, CrossEntropy, Loss};

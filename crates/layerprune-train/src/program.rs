@@ -61,6 +61,9 @@ impl Program {
     /// What the loss reads of a batch.
     pub(crate) fn run(&self, images: Value, run: &mut Run<'_>) -> Result<Value, TrainError> {
         let mut values: Vec<Option<Value>> = (0..self.slots).map(|_| None).collect();
+        if let Some(tap) = self.taps[self.input] {
+            run.tap(tap, &images);
+        }
         values[self.input] = Some(images);
         for step in &self.steps {
             let inputs = step.inputs.iter().map(|source| match *source {

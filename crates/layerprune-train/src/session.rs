@@ -78,9 +78,18 @@ impl Session {
 
     /// As [`Session::new`], with something done at some of its values.
     pub(crate) fn marked(model: &Model, loss: &Loss, marks: &Marks<'_>) -> Result<Self, TrainError> {
+        Self::without(model, loss.last_operators(), marks)
+    }
+
+    /// The model to its end, with something done at some of its values.
+    pub(crate) fn whole(model: &Model, marks: &Marks<'_>) -> Result<Self, TrainError> {
+        Self::without(model, &[], marks)
+    }
+
+    fn without(model: &Model, left_out: &[&str], marks: &Marks<'_>) -> Result<Self, TrainError> {
         model.graph.validate()?;
         let graph = prepared(&model.graph);
-        let (program, weights) = Program::new(&graph, loss.last_operators(), marks)?;
+        let (program, weights) = Program::new(&graph, left_out, marks)?;
         let trained = weights.with_role(Role::Trained);
         Ok(Self { graph, program, weights, trained, reference: false, device: Open::flex() })
     }
@@ -100,6 +109,13 @@ impl Session {
         let [_, width] = outputs.dims();
         let taps = std::mem::take(&mut run.taps);
         Ok(Said { outputs: kernel::to_vec(outputs), width, taps, statistics: run.into_values().1 })
+    }
+
+    /// The tapped values of a batch, as in inference.
+    pub(crate) fn taps(&self, batch: &Batch) -> Result<Vec<Option<Value>>, TrainError> {
+        let mut run = self.run(batch, Mode::Evaluate)?;
+        self.program.run(self.images(batch), &mut run)?;
+        Ok(run.taps)
     }
 
     fn images(&self, batch: &Batch) -> Value {

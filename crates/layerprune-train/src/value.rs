@@ -1,7 +1,7 @@
 use burn::tensor::Tensor;
 
 use crate::device::Open;
-use crate::kernel;
+use crate::kernel::{self, Buffer};
 
 /// Integers of any rank: what shape arithmetic computes with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +85,11 @@ impl Value {
             tensor => kernel::to_vec(tensor),
             ints ints => ints.data.iter().map(|&x| x as f32).collect()
         )
+    }
+
+    /// The elements where they lie, in row-major order; `None` for integers.
+    pub(crate) fn into_buffer(self) -> Option<Buffer> {
+        any_rank!(self, tensor => Some(Buffer::of(tensor)), ints _ => None)
     }
 
     /// The same elements in another shape of as many; `None` above [`MAX_RANK`].

@@ -2,7 +2,7 @@ use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
-use super::ops::{elements, primitive};
+use super::ops::{elements, plain, primitive, untracked};
 use crate::value::Value;
 
 /// Numbers that tensors share, and that are changed in place once no tensor holds them.
@@ -13,6 +13,11 @@ impl Buffer {
     pub(crate) fn new(data: Vec<f32>) -> Self {
         let len = data.len();
         Self(primitive(data, &[len]))
+    }
+
+    /// The numbers of a tensor on the CPU, in row-major order; without a copy where they lie so.
+    pub(crate) fn of<const D: usize>(tensor: Tensor<D>) -> Self {
+        Self(untracked(plain(tensor)))
     }
 
     pub(crate) fn elements(&self) -> &[f32] {

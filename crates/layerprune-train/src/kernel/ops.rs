@@ -56,7 +56,7 @@ impl Output for FlexTensor {
     }
 }
 
-fn untracked<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
+pub(super) fn untracked<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
     tensor.try_into_primitive::<Flex>().expect(ON_FLEX).to_contiguous()
 }
 
@@ -100,7 +100,7 @@ macro_rules! call {
     }};
 }
 
-fn plain<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
+pub(super) fn plain<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
     if tensor.is_autodiff() { tensor.inner() } else { tensor }
 }
 
