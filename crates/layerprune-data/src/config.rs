@@ -362,7 +362,10 @@ mod tests {
             "image_mean": [0.5, 0.5, 0.5], "image_processor_type": "ViTImageProcessor", "image_std": [0.5, 0.5, 0.5],
             "resample": 2, "rescale_factor": 0.00392156862745098, "size": {"height": 224, "width": 256}
         }"#;
-        assert_eq!(told(text), "stretched to 224x256 (bilinear); pixels / 255, mean 0.5 0.5 0.5, std 0.5 0.5 0.5, gray as three equal channels");
+        assert_eq!(
+            told(text),
+            "stretched to 224x256 (bilinear); pixels / 255, mean 0.5 0.5 0.5, std 0.5 0.5 0.5, gray as three equal channels"
+        );
         let config = read("preprocessor_config.json", text).unwrap().unwrap();
         assert!(config.preprocess.gray_to_rgb);
         assert_eq!(config.preprocess.scale, 1.0 / 255.0);
@@ -379,7 +382,10 @@ mod tests {
             "image_std": [0.5, 0.5, 0.5], "resample": 2, "rescale_factor": 0.00392156862745098,
             "size": {"shortest_edge": 256}
         }"#;
-        assert!(told(text).starts_with("shorter side to 256 (bilinear), 224x224 from the middle (rounded down); pixels / 255"));
+        assert!(
+            told(text)
+                .starts_with("shorter side to 256 (bilinear), 224x224 from the middle (rounded down); pixels / 255")
+        );
         let config = read("preprocessor_config.json", text).unwrap().unwrap();
         assert_eq!(config.geometry.crop.unwrap().rounding, CropRounding::Down);
     }

@@ -72,7 +72,7 @@ pub(crate) struct MethodSettingArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) method_pad_crop: Option<usize>,
     /// Training that is a part of the method: mirror images at random
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) method_flip: Option<bool>,
 }

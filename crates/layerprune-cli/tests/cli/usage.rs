@@ -5,7 +5,7 @@ use insta::assert_snapshot;
 use crate::nets;
 use crate::place::Place;
 
-const VERBS: [&str; 12] = [
+const VERBS: [&str; 13] = [
     "inspect",
     "score",
     "prune",
@@ -16,6 +16,7 @@ const VERBS: [&str; 12] = [
     "latency",
     "verify",
     "report",
+    "study",
     "run",
     "demo",
 ];
@@ -73,7 +74,7 @@ fn the_flags_of_each_verb_are_these() {
     assert_snapshot!(all, @"
     inspect: <MODEL> | --tree | --channels | --why <NAME> | --input-shape <[NAME=]SIZES>
     score: <MODEL> | --criterion <CRITERION> | --compare | --with <FILE> | --report <FILE> | --layers <K> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW|N|shorter:N> | --crop <HxW|N> | --interpolation <NAME> | --preprocess <FILE|none> | --gray-to-rgb | --held-out <SHARE> | --samples <N> | --samples-per-class <N> | --batches <N> | --score-batch <N> | --embedding <N> | --probe-epochs <N> | --recalibrate-samples <N> | --normalize-scores <HOW> | --input-shape <[NAME=]SIZES> | -o, --output <FILE>
-    prune: <MODEL> | -o, --output <FILE> | --layers <K> | --filters <P%> | --dead-channels | --remove <NAME> | --plan <FILE> | --latency-reduction <P%> | --max-latency <TIME> | --speedup <Nx> | --macs <P%> | --params <P%> | --max-drop <POINTS> | --by <WHAT> | --search <HOW> | --profile <FILE> | --no-cache | --criterion <CRITERION> | --scores <FILE> | --scope <SCOPE> | --floor <P%> | --round-to <N> | --protect <GLOB> | --only <GLOB> | --drop-branches | --shrink-chains | --samples <N> | --samples-per-class <N> | --batches <N> | --score-batch <N> | --embedding <N> | --probe-epochs <N> | --recalibrate-samples <N> | --normalize-scores <HOW> | --input-shape <[NAME=]SIZES> | --batch <N> | --recover <STEP> | --recover-samples <N> | --iterative | --dry-run | --save-plan <FILE> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW|N|shorter:N> | --crop <HxW|N> | --interpolation <NAME> | --preprocess <FILE|none> | --gray-to-rgb | --held-out <SHARE>
+    prune: <MODEL> | -o, --output <FILE> | --layers <K> | --filters <P%> | --dead-channels | --remove <NAME> | --plan <FILE> | --latency-reduction <P%> | --max-latency <TIME> | --speedup <Nx> | --macs <P%> | --params <P%> | --max-drop <POINTS> | --method <NAME> | --removes <WHAT> | --method-epochs <N> | --method-batches <N> | --method-step <P%> | --method-rounds <N> | --method-strength <X> | --method-learning-rate <X> | --method-images <N> | --method-batch-size <N> | --method-pad-crop <N> | --method-flip[=<BOOL>] | --by <WHAT> | --search <HOW> | --profile <FILE> | --no-cache | --criterion <CRITERION> | --scores <FILE> | --scope <SCOPE> | --floor <P%> | --round-to <N> | --protect <GLOB> | --only <GLOB> | --drop-branches | --shrink-chains | --samples <N> | --samples-per-class <N> | --batches <N> | --score-batch <N> | --embedding <N> | --probe-epochs <N> | --recalibrate-samples <N> | --normalize-scores <HOW> | --input-shape <[NAME=]SIZES> | --batch <N> | --recover <STEP> | --recover-samples <N> | --iterative | --dry-run | --save-plan <FILE> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW|N|shorter:N> | --crop <HxW|N> | --interpolation <NAME> | --preprocess <FILE|none> | --gray-to-rgb | --held-out <SHARE>
     train: <MODEL> | -o, --output <FILE> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW|N|shorter:N> | --crop <HxW|N> | --interpolation <NAME> | --preprocess <FILE|none> | --gray-to-rgb | --held-out <SHARE> | --preset <PRESET> | --epochs <N> | --batch-size <N> | --device <cpu|wgpu[:N]|cuda[:N]> | --keep <KEEP> | --patience <N> | --optimizer <OPTIMIZER> | --learning-rate <RATE> | --momentum <SHARE> | --nesterov[=<BOOL>] | --betas <B1,B2> | --weight-decay <FACTOR> | --spare-norms-and-biases[=<BOOL>] | --clip-norm <NORM> | --accumulate <N> | --ema <SHARE> | --schedule <SCHEDULE> | --warm-up <EPOCHS> | --loss <LOSS> | --label-smoothing <SHARE> | --teacher <MODEL.onnx> | --distill-temperature <T> | --distill-weight <SHARE> | --distill-block-weight <WEIGHT> | --distill-blocks <GLOB> | --without-labels[=<BOOL>] | --slimming <STRENGTH> | --sss <STRENGTH> | --masks <STRENGTH> | --ecc <SHARE> | --pad-crop <N> | --random-resized-crop <LEAST,GREATEST> | --flip[=<BOOL>] | --vertical-flip[=<BOOL>] | --rotation <DEGREES> | --rand-augment <OPS,MAGNITUDE> | --color-jitter <B[,C[,S[,H]]]> | --random-erasing <PROBABILITY> | --mixup <ALPHA> | --cutmix <ALPHA> | --log <FILE> | --tensorboard <FOLDER> | --checkpoint-every <MINUTES> | --resume[=<FOLDER>] | --restart | --init <INIT> | --as-much-as <UNPRUNED.onnx>
     finetune: <MODEL> | -o, --output <FILE> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW|N|shorter:N> | --crop <HxW|N> | --interpolation <NAME> | --preprocess <FILE|none> | --gray-to-rgb | --held-out <SHARE> | --preset <PRESET> | --epochs <N> | --batch-size <N> | --device <cpu|wgpu[:N]|cuda[:N]> | --keep <KEEP> | --patience <N> | --optimizer <OPTIMIZER> | --learning-rate <RATE> | --momentum <SHARE> | --nesterov[=<BOOL>] | --betas <B1,B2> | --weight-decay <FACTOR> | --spare-norms-and-biases[=<BOOL>] | --clip-norm <NORM> | --accumulate <N> | --ema <SHARE> | --schedule <SCHEDULE> | --warm-up <EPOCHS> | --loss <LOSS> | --label-smoothing <SHARE> | --teacher <MODEL.onnx> | --distill-temperature <T> | --distill-weight <SHARE> | --distill-block-weight <WEIGHT> | --distill-blocks <GLOB> | --without-labels[=<BOOL>] | --slimming <STRENGTH> | --sss <STRENGTH> | --masks <STRENGTH> | --ecc <SHARE> | --pad-crop <N> | --random-resized-crop <LEAST,GREATEST> | --flip[=<BOOL>] | --vertical-flip[=<BOOL>] | --rotation <DEGREES> | --rand-augment <OPS,MAGNITUDE> | --color-jitter <B[,C[,S[,H]]]> | --random-erasing <PROBABILITY> | --mixup <ALPHA> | --cutmix <ALPHA> | --log <FILE> | --tensorboard <FOLDER> | --checkpoint-every <MINUTES> | --resume[=<FOLDER>] | --restart
     recalibrate: <MODEL> | -o, --output <FILE> | --data <KIND:PATH> | --normalize <NAME|MEANS/STDS> | --resize <HxW|N|shorter:N> | --crop <HxW|N> | --interpolation <NAME> | --preprocess <FILE|none> | --gray-to-rgb | --held-out <SHARE> | --samples <N>
@@ -81,6 +82,7 @@ fn the_flags_of_each_verb_are_these() {
     latency: <MODEL> | [OTHERS]... | --batch <N> | --thread-counts <N> | --engines <NAME,...> | --samples <N> | --warm-up <SECONDS> | --input-shape <[NAME=]SIZES>
     verify: <A> | <B> | --tolerance <SHARE> | --samples <N> | --input-shape <[NAME=]SIZES>
     report: <RECORD> | -o, --output <FILE>
+    study: [RECIPE] | --example | --jobs <N> | --list-jobs | --job <KEY> | --collect
     run: [RECIPE] | --example
     demo: -o, --output <FOLDER>
     ");

@@ -110,7 +110,10 @@ impl Variables {
     fn lower(&mut self, left: &[usize], allowed: f64) {
         loop {
             let s = self.s();
-            let Some(slope) = self.slope(&s, left, allowed).filter(|_| self.cost.at(&s) > allowed) else { return };
+            if self.cost.at(&s) <= allowed {
+                return;
+            }
+            let Some(slope) = self.slope(&s, left, allowed) else { return };
             let norm = slope.iter().map(|slope| slope * slope).sum::<f64>().sqrt();
             let moved = |share: f64| {
                 let to =
