@@ -101,7 +101,7 @@ pub(crate) enum Command {
     /// List layers and blocks: cost, removable or not and why
     Inspect(InspectArgs),
     /// Rank layers by importance
-    Score(ScoreArgs),
+    Score(Box<ScoreArgs>),
     /// Remove layers or filters
     Prune(Box<PruneArgs>),
     /// Prune to many latencies: the frontier of accuracy against latency

@@ -16,7 +16,7 @@ use crate::interrupt;
 /// What runs a model for the values inside of it.
 pub(crate) enum Source {
     /// The training library's forward pass.
-    Training(Features),
+    Training(Box<Features>),
     Engine(Session),
 }
 
@@ -32,7 +32,7 @@ impl Source {
         if options.engine.name() == ENGINES[0].name()
             && let Ok(features) = Features::new(model, taps, image)
         {
-            return Ok(Self::Training(features));
+            return Ok(Self::Training(Box::new(features)));
         }
         Self::engine(model, taps, options)
     }
@@ -123,7 +123,9 @@ mod tests {
         let mut classifiers = pass.finish(&mut evidence).unwrap();
         if !classifiers.is_empty() {
             let source = match source {
-                Source::Training(_) => Source::Training(Features::new(model, classifiers.taps(), IMAGE).unwrap()),
+                Source::Training(_) => {
+                    Source::Training(Box::new(Features::new(model, classifiers.taps(), IMAGE).unwrap()))
+                }
                 Source::Engine(_) => Source::engine(model, classifiers.taps(), &SessionOptions::default()).unwrap(),
             };
             let batches = self::batches().into_iter().map(Ok);

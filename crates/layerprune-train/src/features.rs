@@ -19,6 +19,9 @@ pub struct Features {
     names: Vec<String>,
 }
 
+/// Looks at the values of a batch, in the order asked for, and at the labels of its images; breaks to end the pass.
+pub type Visit<'v> = dyn FnMut(&[Maps<'_>], &[usize]) -> Result<ControlFlow<()>, DataError> + 'v;
+
 /// A value of one batch.
 struct Tap {
     elements: Buffer,
@@ -58,7 +61,7 @@ impl Features {
     pub fn visit(
         &self,
         batches: &mut dyn Iterator<Item = Result<Batch, DataError>>,
-        visit: &mut dyn FnMut(&[Maps<'_>], &[usize]) -> Result<ControlFlow<()>, DataError>,
+        visit: &mut Visit<'_>,
     ) -> Result<u64, TrainError> {
         let mut images = 0;
         for batch in batches {

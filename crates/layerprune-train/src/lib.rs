@@ -71,7 +71,7 @@ pub use device::Device;
 pub use distill::{BlockPair, Distill, block_pairs};
 pub use error::{DataError, TrainError, UnsupportedNode};
 pub use evaluate::{Evaluation, evaluate, scores};
-pub use features::Features;
+pub use features::{Features, Visit};
 pub use gradients::taylor;
 pub use initialize::initialize;
 pub use loss::{Answers, CrossEntropy, Loss};
