@@ -62,7 +62,8 @@ pub struct StudyRow {
     pub epochs: usize,
     /// Against the whole model, timed in turns; one for each batch size.
     pub latency: Vec<LatencyComparison>,
-    /// Seconds that the method took, and the training behind it.
+    /// Seconds that the method took, and the training behind it, of the last go at the job: one that went on after a kill took
+    /// longer.
     pub seconds: [f64; 2],
 }
 

@@ -37,7 +37,7 @@ pub fn study_headline(study: &Study) -> String {
         let of = arms.iter().filter(move |arm| (arm.removes == "layers") == layers);
         of.filter_map(|arm| Some((arm, arm.top1()?))).max_by(|a, b| a.1.mean.total_cmp(&b.1.mean))
     };
-    let told = |best: (&Arm<'_>, Spread)| format!("`{}` with {}", best.0.arm, spread(Some(best.1), 2));
+    let told = |best: (&Arm<'_>, Spread)| format!("{} with {}", best.0.arm, spread(Some(best.1), 2));
     let best = match (ranked(true), ranked(false)) {
         (Some(layers), Some(filters)) => {
             let (layers, filters) = (told(layers), told(filters));
