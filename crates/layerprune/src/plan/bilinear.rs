@@ -15,6 +15,8 @@ use crate::stats;
 
 /// Penalty on the coefficients for each sample: it only decides between nodes that no sample tells apart.
 const PENALTY: f64 = 1e-6;
+/// What a cost may be off by rounding, as a share of it.
+const ROUNDING: f64 = 1e-9;
 /// Parts that samples are put into to tell the error: each is predicted by a fit to the others.
 const PARTS: usize = 5;
 
@@ -158,7 +160,8 @@ impl Bilinear {
         sums.into_bilinear()
     }
 
-    fn sum<'b>(parts: impl IntoIterator<Item = (f64, &'b Self)>) -> Self {
+    /// The sum of costs, each by a factor.
+    pub fn sum<'b>(parts: impl IntoIterator<Item = (f64, &'b Self)>) -> Self {
         let mut sums = Sums::default();
         for (factor, part) in parts {
             sums.constant += factor * part.constant;
@@ -298,7 +301,7 @@ impl WidthBudget {
         };
         let left: BTreeMap<String, usize> = self.groups.iter().map(count).collect::<Option<_>>()?;
         let cost = self.cost.at(|group| left.get(group).map_or(0.0, |&left| left as f64));
-        Some(Spent { cost, left, within: cost <= self.limit })
+        Some(Spent { cost, left, within: cost <= self.limit * (1.0 + ROUNDING) })
     }
 }
 

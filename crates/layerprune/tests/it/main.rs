@@ -9,6 +9,7 @@ mod criteria;
 mod criteria_page;
 mod graph;
 mod hostile;
+mod latency_model;
 mod layering;
 mod methods_page;
 mod oracle;

@@ -12,6 +12,8 @@ use crate::weights::Weights;
 
 /// How far below zero the steepest slope of `s` is made, so that something moves (published).
 const LEAST_SLOPE: f64 = 1e-3;
+/// What a cost may be off by rounding, as a share of it.
+const ROUNDING: f64 = 1e-12;
 /// Halvings by which a move is cut short where the budget ends.
 const HALVINGS: usize = 50;
 
@@ -110,7 +112,7 @@ impl Variables {
     fn lower(&mut self, left: &[usize], allowed: f64) {
         loop {
             let s = self.s();
-            if self.cost.at(&s) <= allowed {
+            if self.cost.at(&s) <= allowed * (1.0 + ROUNDING) {
                 return;
             }
             let Some(slope) = self.slope(&s, left, allowed) else { return };
@@ -249,6 +251,15 @@ impl Budgeted {
         self.end + share * (self.start - self.end).max(0.0)
     }
 
+    /// Begins each `y` at its bound, which is what the weakest channel is worth: `s` first falls where that is least for what
+    /// it costs, not everywhere at once.
+    fn begin(&mut self, weights: &Weights, rate: f64) {
+        for ((limit, parts), &channels) in self.variables.limits.iter_mut().zip(&self.parts).zip(&self.channels) {
+            limit.dual = f64::MAX;
+            limit.bound(&squares(parts, channels, weights), rate);
+        }
+    }
+
     /// The proximal step of one group; gives how many channels it has left.
     fn prune(&mut self, group: usize, weights: &mut Weights, rate: f64) -> usize {
         let squares = squares(&self.parts[group], self.channels[group], weights);
@@ -283,6 +294,9 @@ impl Budgeted {
 impl Regularizer for Budgeted {
     fn after(&mut self, weights: &mut Weights, rate: f32) {
         self.load();
+        if self.shared[1] == 0.0 {
+            self.begin(weights, f64::from(rate));
+        }
         let left: Vec<usize> = (0..self.parts.len()).map(|group| self.prune(group, weights, f64::from(rate))).collect();
         self.shared[1] += 1.0;
         let allowed = self.allowed(f64::from(self.shared[1]));

@@ -40,7 +40,8 @@ use crate::settings::refuse;
 /// Published is a step on `s` of 3.0 times the gradient, whose norm is clipped to 1, each batch until the budget is met, however
 /// many that takes. Here the run has an end: `B` comes down in a straight line from the cost of the weights that training
 /// starts with over the first `within` of all steps, and `s` follows it in moves of at most `longest` channels; training goes
-/// on behind that. [`WidthBudget::spent`] says of the trained model whether its budget was met.
+/// on behind that. Published, `y` begins at 0, so that all groups fall at first, whatever their channels are worth; here it
+/// begins at its bound. [`WidthBudget::spent`] says of the trained model whether its budget was met.
 ///
 /// # Reference
 /// Yang, Zhu and Liu, "ECC: Platform-Independent Energy-Constrained Deep Neural Network Compression via a Bilinear Regression
