@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::graph::{Graph, NodeId, ValueId};
 use crate::ops;
 use crate::proto::tensor_proto::DataType;
-use crate::shapes::Shapes;
+use crate::shapes::{self, InputShapes, ShapeError, Shapes};
 
 /// What a graph, or a part of one, costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +95,14 @@ impl Costs {
             }
         }
         costs
+    }
+
+    /// The cost of a whole graph whose inputs have the shapes that it or `given` says.
+    ///
+    /// # Errors
+    /// Where the shapes do not fit.
+    pub fn total_of(graph: &Graph, given: &InputShapes) -> Result<Cost, ShapeError> {
+        Ok(Self::count(graph, &shapes::infer(graph, given)?).total())
     }
 
     /// Stored values that count as parameters, with their numbers of elements.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::analysis::{Channels, Units};
+use super::task::Parts;
 use crate::cost::Cost;
 use crate::onnx::Model;
 use crate::shapes::{InputShapes, ShapeError};
@@ -46,22 +46,17 @@ impl Removed {
 /// # Errors
 /// Where the shapes do not fit.
 pub fn removed(whole: &Model, left: &Model, shapes: &InputShapes) -> Result<Removed, ShapeError> {
-    let parts = |model: &Model| {
-        let units = Units::find(model, shapes)?;
-        let channels = Channels::find(model, &units.model, &units.shapes);
-        Ok::<_, ShapeError>((units, channels))
-    };
-    let ((units, channels), (units_left, channels_left)) = (parts(whole)?, parts(left)?);
-    let gone = units.units.iter().filter(|unit| units_left.named(&unit.name).is_none());
-    let thinner = channels.layers.iter().filter_map(|layer| {
-        let left = channels_left.layers.iter().find(|left| left.name == layer.name)?;
+    let (whole, left) = (Parts::find(whole, shapes)?, Parts::find(left, shapes)?);
+    let gone = whole.units.units.iter().filter(|unit| left.units.named(&unit.name).is_none());
+    let thinner = whole.channels.layers.iter().filter_map(|layer| {
+        let left = left.channels.layers.iter().find(|left| left.name == layer.name)?;
         let (before, after) = (layer.channels, left.channels);
         (after < before).then(|| LayerLeft { layer: layer.name.clone(), before, after })
     });
     Ok(Removed {
         layers: gone.map(|unit| unit.name.clone()).collect(),
         thinner: thinner.collect(),
-        before: units.costs.total(),
-        after: units_left.costs.total(),
+        before: whole.units.costs.total(),
+        after: left.units.costs.total(),
     })
 }

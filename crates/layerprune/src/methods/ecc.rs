@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::error::at;
 use super::task::{Parts, Reached};
-use super::{Length, Method, MethodError, Pruned, Removes, Sparse, Stage, Task, Then};
+use super::{Method, MethodError, Pruned, Removes, Sparse, Task, Then};
 use crate::analysis::{Channel, ChannelGroup, Channels, ReadGroup, Units};
 use crate::onnx::Model;
-use crate::pipeline::{LatencyFit, LatencyModel, MeasureLatency, fit_latency};
+use crate::pipeline::{LATENCY_SAMPLES, LatencyFit, LatencyModel, MeasureLatency, fit_latency};
 use crate::plan::{self, ChannelConstraints, WidthBudget};
 use crate::surgery;
 
@@ -26,9 +25,7 @@ pub(super) static ECC: Method = Method {
     run,
 };
 
-const LEARNING_RATE: f64 = 0.01;
-/// Random networks that are timed, and the seed that draws them.
-const SAMPLES: usize = 64;
+/// The seed that draws the random networks.
 const SEED: u64 = 0;
 /// Trainings, the first among them.
 const TRAININGS: usize = 4;
@@ -58,7 +55,8 @@ fn run(task: &mut Task<'_>) -> Result<Pruned, MethodError> {
     let (mut model, mut last) = (task.model.clone(), reached);
     for _ in 0..TRAININGS {
         widths.limit = limit.max(widths.lowest());
-        model = train(task, &model, &widths)?;
+        let sparse = Sparse::Channels { budget: widths.clone() };
+        model = task.train_towards("training towards a latency", &model, sparse, Some(task.model))?;
         let Cut { model: cut, ms } = cut(task, &model, &widths)?;
         last = task.confirmed(&cut)?;
         task.ports.tell(&format!("{ms:.3} ms by the bilinear model of {:.3} allowed: {}", widths.limit, last.text()));
@@ -99,7 +97,7 @@ fn nothing(reason: String) -> MethodError {
 fn times(task: &mut Task<'_>, units: &Units, channels: &Channels) -> Result<(LatencyModel, LatencyFit), MethodError> {
     let mut latency = LatencyModel::new(channels, SEED);
     let timer: &mut dyn MeasureLatency = &mut *task.ports;
-    fit_latency(task.model, units, channels, SAMPLES, &mut latency, timer, &mut |_| Ok(()))?;
+    fit_latency(task.model, units, channels, LATENCY_SAMPLES, &mut latency, timer, &mut |_| Ok(()))?;
     let fit = latency.fit.clone().ok_or_else(|| nothing("no network was timed".to_owned()))?;
     let (error, count) = (&fit.error, latency.shares.len());
     task.ports.tell(&format!(
@@ -108,17 +106,6 @@ fn times(task: &mut Task<'_>, units: &Units, channels: &Channels) -> Result<(Lat
         error.median_percent, error.p95_percent
     ));
     Ok((latency, fit))
-}
-
-fn train(task: &mut Task<'_>, model: &Model, widths: &WidthBudget) -> Result<Model, MethodError> {
-    let stage = Stage {
-        what: "training towards a latency",
-        length: Length::Epochs(task.settings.epochs),
-        learning_rate: task.settings.learning_rate.unwrap_or(LEARNING_RATE),
-        sparsity: Some(Sparse::Channels { budget: widths.clone() }),
-        teacher: Some(task.model),
-    };
-    task.ports.train(model, &stage).map_err(at("training"))
 }
 
 /// A model without channels, and milliseconds of it by the bilinear model.

@@ -1,7 +1,7 @@
 use super::error::at;
 use super::one_shot;
-use super::task::Parts;
-use super::{Length, Method, MethodError, Pruned, Removes, Sight, Stage, Task, Then};
+use super::task::{Limits, Parts};
+use super::{Method, MethodError, Pruned, Removes, Sight, Task, Then};
 use crate::criteria::{Scoring, TAYLOR_BATCH_NORM};
 use crate::onnx::Model;
 use crate::pipeline::{Cutting, PROFILE_RUNS, Parts as Timed, Strategy, proposer};
@@ -20,7 +20,6 @@ pub(super) static HALP: Method = Method {
     run,
 };
 
-const LEARNING_RATE: f64 = 0.001;
 /// Numbers of channels of each group that are timed.
 const COUNTS: usize = 4;
 /// Rounds beyond those asked for, where the last measurement says that the budget is missed.
@@ -35,20 +34,12 @@ fn run(task: &mut Task<'_>) -> Result<Pruned, MethodError> {
     let mut model = task.model.clone();
     let mut last = None;
     for round in 0..rounds + MORE_ROUNDS {
-        let (count, learning_rate) = (task.settings.batches, task.settings.learning_rate.unwrap_or(LEARNING_RATE));
-        let length = Length::Batches { count, round };
-        let stage = Stage { what: "training between rounds", length, learning_rate, sparsity: None, teacher: None };
-        model = task.ports.train(&model, &stage).map_err(at("training"))?;
+        model = task.train_a_little(&model, round)?;
         let now = task.ports.compare(task.model, &model).map_err(at("timing"))?;
         let end = budget.reduction_percent(now.baseline.median_ms);
         let goal = goal_percent(end, (round + 1).min(rounds), rounds);
         let step = relative_percent(goal, now.latency_reduction_percent);
-        model = self::round(
-            task,
-            &model,
-            &limits,
-            Budgets { latency: Some(LatencyBudget::Reduction(step)), ..task.budgets },
-        )?;
+        model = self::round(task, &model, &limits, step)?;
         if round + 1 >= rounds {
             let reached = task.confirmed(&model)?;
             task.ports.tell(&format!("round {}: {}", round + 1, reached.text()));
@@ -64,13 +55,9 @@ fn run(task: &mut Task<'_>) -> Result<Pruned, MethodError> {
     })
 }
 
-/// One knapsack, by importance and times of `model`.
-fn round(
-    task: &mut Task<'_>,
-    model: &Model,
-    limits: &super::task::Limits,
-    budgets: Budgets,
-) -> Result<Model, MethodError> {
+/// One knapsack, by importance and times of `model`, that lowers its latency by so many percent. Other limits are ones on the
+/// whole model; the last measurement looks at them.
+fn round(task: &mut Task<'_>, model: &Model, limits: &Limits, percent: f64) -> Result<Model, MethodError> {
     let by = Scoring::from(&TAYLOR_BATCH_NORM);
     let scores = task.ports.filter_scores(model, &by, Sight::Whole).map_err(at("scoring"))?;
     let Parts { units, channels } = task.parts(model)?;
@@ -82,8 +69,7 @@ fn round(
     let profile = task.ports.profile(model, &units, timed).map_err(at("profiling"))?;
     let (shapes, criterion, filters) = (task.shapes, scores.criterion.as_str(), Some(filters));
     let cutting = Cutting { model, units: &units, shapes, criterion, layers, filters, profile: Some(&profile) };
-    // Other limits are ones on the whole model; the last round looks at them.
-    let budgets = Budgets { latency: budgets.latency, ..Budgets::default() };
+    let budgets = Budgets { latency: Some(LatencyBudget::Reduction(percent)), ..Budgets::default() };
     let mut propose = proposer(&cutting, Strategy::Exact, &budgets)?;
     Ok(one_shot::found(budgets, &mut *task.ports, &cutting, &mut *propose)?.model)
 }

@@ -1,6 +1,6 @@
 use super::error::at;
 use super::task::Parts;
-use super::{Length, Method, MethodError, Pruned, Removes, Stage, Task, Then, one_shot};
+use super::{Method, MethodError, Pruned, Removes, Task, Then, one_shot};
 use crate::criteria::{Normalize, Scoring};
 use crate::plan;
 use crate::surgery;
@@ -28,8 +28,6 @@ pub(super) static LAYERPRUNE_ITERATIVE: Method = Method {
     then: Then::FineTuning,
     run: iteratively,
 };
-
-const LEARNING_RATE: f64 = 0.001;
 
 pub(super) fn once(task: &mut Task<'_>) -> Result<Pruned, MethodError> {
     let by = Scoring::parse(&task.settings.criterion, Normalize::None)?;
@@ -68,10 +66,7 @@ fn iteratively(task: &mut Task<'_>) -> Result<Pruned, MethodError> {
             return Ok(Pruned { model: cut, latency: reached.latency });
         }
         last = Some(reached);
-        let length = Length::Batches { count: task.settings.batches, round };
-        let learning_rate = task.settings.learning_rate.unwrap_or(LEARNING_RATE);
-        let stage = Stage { what: "training between removals", length, learning_rate, sparsity: None, teacher: None };
-        model = task.ports.train(&cut, &stage).map_err(at("training"))?;
+        model = task.train_a_little(&cut, round)?;
     }
     unreachable!("every round takes a layer out or ends the loop")
 }

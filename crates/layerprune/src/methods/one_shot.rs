@@ -1,6 +1,6 @@
 //! Cuts in one step: the least important first until budgets are met, or the smallest of a row of growing cuts that meets them.
 
-use super::task::Parts;
+use super::task::{Parts, Reached};
 use super::{MethodError, MethodPorts, Pruned, Task};
 use crate::analysis::Way;
 use crate::criteria::{FilterScores, Scores};
@@ -72,12 +72,9 @@ pub(super) fn trial(
 }
 
 fn text(trial: &Trial) -> String {
-    let [macs, parameters] = plan::shares_left(trial.plan.before, trial.plan.after);
-    let latency = trial.latency.as_ref().map(|it| format!("{:.1} % lower latency", it.latency_reduction_percent));
-    let macs = macs.map(|share| format!("{share:.1} % of the MACs left"));
-    let parameters = parameters.filter(|_| macs.is_none()).map(|share| format!("{share:.1} % of the parameters left"));
-    let reached = [latency, macs, parameters].into_iter().flatten().collect::<Vec<_>>().join(", ");
-    format!("{}: {reached}", trial.plan.what_goes())
+    let Trial { met, plan, latency, .. } = trial;
+    let reached = Reached { met: *met, latency: latency.clone(), before: plan.before, after: plan.after };
+    format!("{}: {}", plan.what_goes(), reached.text())
 }
 
 /// A row of growing cuts, of which the first is looked for that is enough.

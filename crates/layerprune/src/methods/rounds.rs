@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::error::at;
 use super::task::{Limits, Parts};
-use super::{Length, MethodError, Pruned, Sight, Stage, Task};
+use super::{MethodError, Pruned, Sight, Task};
 use crate::analysis::{Channel, ChannelGroup, Channels};
 use crate::criteria::{Criterion, FilterScores, Scoring};
 use crate::onnx::Model;
@@ -13,8 +13,6 @@ use crate::surgery;
 
 /// What earlier rounds count for in the average of scores (Molchanov et al., CVPR 2019).
 const MOMENTUM: f64 = 0.9;
-/// Learning rate between removals, as published.
-const LEARNING_RATE: f64 = 0.001;
 
 /// Takes filters out in rounds, those of the lowest scores by `criterion` in the whole model first.
 pub(super) fn filters(task: &mut Task<'_>, criterion: &'static Criterion) -> Result<Pruned, MethodError> {
@@ -25,11 +23,8 @@ pub(super) fn filters(task: &mut Task<'_>, criterion: &'static Criterion) -> Res
     let each = per_round(task, &whole.channels, &limits);
     let (mut model, mut average) = (task.model.clone(), Average::default());
     for round in 0.. {
-        let (count, learning_rate) = (task.settings.batches, task.settings.learning_rate.unwrap_or(LEARNING_RATE));
-        let length = Length::Batches { count, round };
-        let stage = Stage { what: "training between removals", length, learning_rate, sparsity: None, teacher: None };
-        model = task.ports.train(&model, &stage).map_err(at("training"))?;
-        let sight = Sight::Batches { count, round };
+        model = task.train_a_little(&model, round)?;
+        let sight = Sight::Batches { count: task.settings.batches, round };
         let scores = task.ports.filter_scores(&model, &by, sight).map_err(at("scoring"))?;
         let parts = task.parts(&model)?;
         let scores = average.with(scores);

@@ -1,5 +1,5 @@
 use super::error::at;
-use super::{Length, Method, MethodError, Pruned, Removes, Sight, Sparse, Stage, Task, Then, one_shot};
+use super::{Method, MethodError, Pruned, Removes, Sight, Sparse, Task, Then, one_shot};
 use crate::criteria::{BATCH_NORM_SCALE, Scoring};
 use crate::plan::Scope;
 
@@ -18,21 +18,14 @@ pub(super) static SLIMMING: Method = Method {
 
 /// Weight of the penalty, of the published ones that for VGG.
 const STRENGTH: f64 = 1e-4;
-const LEARNING_RATE: f64 = 0.01;
 
 fn run(task: &mut Task<'_>) -> Result<Pruned, MethodError> {
     let by = Scoring::from(&BATCH_NORM_SCALE);
     // A model that it cannot be done with is refused before hours of training.
     task.ports.filter_scores(task.model, &by, Sight::Whole).map_err(at("scoring"))?;
     let strength = task.settings.strength.unwrap_or(STRENGTH);
-    let stage = Stage {
-        what: "training with small scales",
-        length: Length::Epochs(task.settings.epochs),
-        learning_rate: task.settings.learning_rate.unwrap_or(LEARNING_RATE),
-        sparsity: Some(Sparse::BatchNormScales { strength }),
-        teacher: None,
-    };
-    let sparse = task.ports.train(task.model, &stage).map_err(at("training"))?;
+    let sparse = Sparse::BatchNormScales { strength };
+    let sparse = task.train_towards("training with small scales", task.model, sparse, None)?;
     let scores = task.ports.filter_scores(&sparse, &by, Sight::Whole).map_err(at("scoring"))?;
     one_shot::filters(task, &sparse, &scores, Scope::Threshold)
 }

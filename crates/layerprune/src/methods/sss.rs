@@ -1,5 +1,4 @@
-use super::error::at;
-use super::{Length, Method, MethodError, Pruned, Removes, Sparse, Stage, Task, Then, one_shot};
+use super::{Method, MethodError, Pruned, Removes, Sparse, Task, Then, one_shot};
 use crate::analysis::Way;
 use crate::criteria::{SCORES_SCHEMA, ScoreRow, Scores};
 use crate::surgery::{ScaleOf, find_scales, fold_scales, insert_scales, scale_sites};
@@ -18,7 +17,6 @@ pub(super) static SSS: Method = Method {
 };
 
 const STRENGTH: f64 = 0.01;
-const LEARNING_RATE: f64 = 0.01;
 
 fn run(task: &mut Task<'_>) -> Result<Pruned, MethodError> {
     let units = task.parts(task.model)?.units;
@@ -32,14 +30,8 @@ fn run(task: &mut Task<'_>) -> Result<Pruned, MethodError> {
     }
     let scaled = insert_scales(task.model, &units, &sites, 1.0)?;
     let strength = task.settings.strength.unwrap_or(STRENGTH);
-    let stage = Stage {
-        what: "training with small blocks",
-        length: Length::Epochs(task.settings.epochs),
-        learning_rate: task.settings.learning_rate.unwrap_or(LEARNING_RATE),
-        sparsity: Some(Sparse::BlockScales { strength }),
-        teacher: None,
-    };
-    let sparse = task.ports.train(&scaled, &stage).map_err(at("training"))?;
+    let sparse = Sparse::BlockScales { strength };
+    let sparse = task.train_towards("training with small blocks", &scaled, sparse, None)?;
     let scales = find_scales(&sparse.graph);
     let (folded, _) = fold_scales(&sparse, task.shapes)?;
     let rows: Vec<ScoreRow> = scales

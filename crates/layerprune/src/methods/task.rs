@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 
 use super::error::at;
-use super::{Method, MethodError, MethodPorts, MethodSettings};
+use super::{Length, Method, MethodError, MethodPorts, MethodSettings, Sparse, Stage};
 use crate::analysis::{Channels, Units};
-use crate::cost::Cost;
+use crate::cost::{Cost, Costs};
 use crate::onnx::Model;
 use crate::plan::{Budgets, ChannelConstraints, Constraints, shares_left};
 use crate::record::LatencyComparison;
-use crate::shapes::InputShapes;
+use crate::shapes::{InputShapes, ShapeError};
+
+/// Learning rates of training that is a part of a method, where none is set: between removals as published for Taylor.
+const BETWEEN_REMOVALS: f64 = 0.001;
+const TOWARDS_SPARSITY: f64 = 0.01;
 
 /// A model, the budgets for it, and all that a method works with.
 pub struct Task<'a> {
@@ -44,6 +48,14 @@ pub(super) struct Parts {
     pub(super) channels: Channels,
 }
 
+impl Parts {
+    pub(super) fn find(model: &Model, shapes: &InputShapes) -> Result<Self, ShapeError> {
+        let units = Units::find(model, shapes)?;
+        let channels = Channels::find(model, &units.model, &units.shapes);
+        Ok(Self { units, channels })
+    }
+}
+
 impl Task<'_> {
     /// Refuses what no method can work on.
     pub(super) fn check(&self, method: &Method) -> Result<(), MethodError> {
@@ -55,7 +67,7 @@ impl Task<'_> {
         if self.budgets.needs() == 0 {
             return Err(MethodError::NoBudget { method });
         }
-        if self.budgets.macs.is_some() && self.parts(self.model)?.units.costs.total().macs.is_none() {
+        if self.budgets.macs.is_some() && Costs::total_of(&self.model.graph, self.shapes)?.macs.is_none() {
             let reason = "cannot keep to a limit on MACs: they are not known. The shapes of inputs that the file leaves open can be given";
             return Err(MethodError::Budget { method, reason });
         }
@@ -79,9 +91,7 @@ impl Task<'_> {
 
     /// The parts of `model`, what is left of the whole one.
     pub(super) fn parts(&self, model: &Model) -> Result<Parts, MethodError> {
-        let units = Units::find(model, self.shapes)?;
-        let channels = Channels::find(model, &units.model, &units.shapes);
-        Ok(Parts { units, channels })
+        Ok(Parts::find(model, self.shapes)?)
     }
 
     /// Which filters may go of a model that has lost some: the floor is one of what the whole model has.
@@ -96,6 +106,28 @@ impl Task<'_> {
             }
         }
         Ok(limits)
+    }
+
+    /// `model`, trained on some batches before the removal of a round.
+    pub(super) fn train_a_little(&mut self, model: &Model, round: usize) -> Result<Model, MethodError> {
+        let length = Length::Batches { count: self.settings.batches, round };
+        let learning_rate = self.settings.learning_rate.unwrap_or(BETWEEN_REMOVALS);
+        let stage = Stage { what: "training between removals", length, learning_rate, sparsity: None, teacher: None };
+        self.ports.train(model, &stage).map_err(at("training"))
+    }
+
+    /// `model`, trained for the epochs that are set while `sparse` goes to zero.
+    pub(super) fn train_towards(
+        &mut self,
+        what: &'static str,
+        model: &Model,
+        sparse: Sparse,
+        teacher: Option<&Model>,
+    ) -> Result<Model, MethodError> {
+        let length = Length::Epochs(self.settings.epochs);
+        let learning_rate = self.settings.learning_rate.unwrap_or(TOWARDS_SPARSITY);
+        let stage = Stage { what, length, learning_rate, sparsity: Some(sparse), teacher };
+        self.ports.train(model, &stage).map_err(at("training"))
     }
 
     /// What `candidate` comes to.
@@ -121,8 +153,8 @@ impl Task<'_> {
     }
 
     fn counted(&self, candidate: &Model) -> Result<Reached, MethodError> {
-        let before = Units::find(self.model, self.shapes)?.costs.total();
-        let after = Units::find(candidate, self.shapes)?.costs.total();
+        let before = Costs::total_of(&self.model.graph, self.shapes)?;
+        let after = Costs::total_of(&candidate.graph, self.shapes)?;
         Ok(Reached { met: self.budgets.cost_met(before, after), latency: None, before, after })
     }
 
@@ -157,8 +189,8 @@ impl Limits {
 pub(super) struct Reached {
     pub(super) met: bool,
     pub(super) latency: Option<LatencyComparison>,
-    before: Cost,
-    after: Cost,
+    pub(super) before: Cost,
+    pub(super) after: Cost,
 }
 
 impl Reached {

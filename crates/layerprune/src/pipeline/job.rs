@@ -11,7 +11,7 @@ use crate::plan::{self, Budgets, Constraints, LatencyBudget, Plan, PlanError};
 use crate::record::{
     Baseline, LayerRow, ModelFile, PlanStep, PlanSummary, Pruned, Record, ScoreRow as RecordedScore, ScoreTable,
 };
-use crate::shapes::{self, InputShapes, ShapeError};
+use crate::shapes::{InputShapes, ShapeError};
 use crate::surgery::{self, SurgeryError};
 
 /// What is to be done with a model.
@@ -313,7 +313,7 @@ pub(super) fn at(stage: &'static str) -> impl FnOnce(PortError) -> JobError {
 
 /// What a model costs, counted on itself.
 fn file_of(model: &Model, shapes: &InputShapes) -> Result<ModelFile, JobError> {
-    let cost = Costs::count(&model.graph, &shapes::infer(&model.graph, shapes)?).total();
+    let cost = Costs::total_of(&model.graph, shapes)?;
     Ok(ModelFile {
         path: None,
         digest: Some(model.digest().to_string()),

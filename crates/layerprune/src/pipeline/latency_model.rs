@@ -16,7 +16,7 @@ use crate::stats::{self, SplitMix};
 use crate::surgery;
 
 /// Networks that are timed unless asked for otherwise. The published model is fitted to 10,000, each run 1,000 times.
-pub const LATENCY_SAMPLES: usize = 96;
+pub const LATENCY_SAMPLES: usize = 64;
 
 /// Version of the JSON form of [`LatencyModel`].
 pub const LATENCY_MODEL_SCHEMA: u32 = 1;
