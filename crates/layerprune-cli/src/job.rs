@@ -23,7 +23,6 @@ use crate::args::{Global, ProfileFileArgs, SettingArgs};
 use crate::clock::Clock;
 use crate::commands::{eval, prune};
 use crate::data::Data;
-use crate::latency::Timer;
 use crate::methods::{self, Asked, Journal};
 use crate::output::{Align, table, write_file};
 use crate::recipe::Recipe;
@@ -111,7 +110,7 @@ fn by_method(
         filters: methods::limits(&recipe.limit_args(), &channels, recipe.prune.floor, recipe.prune.round_to)?,
         shapes: &job.shapes,
         data: Some(ports.data),
-        timer: ports.timer(recipe.prune.batch),
+        timer: recipe.latency.timer(recipe.prune.batch, global),
         global,
     };
     let (pruned, journal) = asked.run(model, &ports.folder.join("method"))?;
@@ -179,16 +178,10 @@ struct Ports<'a> {
 impl Ports<'_> {
     fn clock(&mut self, model: &Model) -> Result<&mut Clock> {
         if self.clock.is_none() {
-            let timer = self.timer(self.recipe.prune.batch);
+            let timer = self.recipe.latency.timer(self.recipe.prune.batch, self.global);
             self.clock = Some(Clock::open(timer, model, &model.digest(), &ProfileFileArgs::default())?);
         }
         Ok(self.clock.as_mut().expect("it was just made"))
-    }
-
-    fn timer(&self, batch: usize) -> Timer {
-        let mut timer = Timer::new(self.global, batch, &Default::default());
-        timer.threads = self.recipe.latency.threads;
-        timer
     }
 
     fn finetuning(&self) -> Run<'_> {
@@ -249,13 +242,7 @@ impl Measure for Ports<'_> {
     }
 
     fn latency(&mut self, baseline: &Model, result: &Model) -> Result<Vec<LatencyComparison>, PortError> {
-        let mut all = Vec::new();
-        for &batch in &self.recipe.latency.batch {
-            let mut timer = self.timer(batch);
-            timer.options.samples = self.recipe.latency.samples;
-            all.push(timer.against(baseline, result)?);
-        }
-        Ok(all)
+        Ok(self.recipe.latency.measure(baseline, result, self.global)?)
     }
 }
 

@@ -102,6 +102,13 @@ pub(crate) fn table(head: &[(&str, Align)], rows: &[Vec<String>]) -> String {
     text.join("\n")
 }
 
+/// `MACs: 40.55 M → 31.11 M (-23.3 %)`, a line; nothing where it is not known.
+pub(crate) fn change(what: &str, before: Option<u64>, after: Option<u64>) -> String {
+    let Some((before, after)) = before.zip(after) else { return String::new() };
+    let percent = -100.0 * (before as f64 - after as f64) / before.max(1) as f64;
+    format!("{what}: {} → {} ({percent:+.1} %)\n", count(before), count(after))
+}
+
 /// `12_345_678` as `12.35 M`.
 pub(crate) fn count(number: u64) -> String {
     match number {

@@ -5,14 +5,17 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use layerprune::criteria::Normalize;
-use layerprune::methods::{self, METHODS, Method};
+use layerprune::methods::Method;
+use layerprune::onnx::Model;
 use layerprune::pipeline::{Strategy, Target};
 use layerprune::plan::{Budgets, LatencyBudget};
+use layerprune::record::LatencyComparison;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::args::{CriterionArgs, DataArgs, ImageArgs, KeepingArgs, LimitArgs, MethodSettingArgs, SettingArgs};
-use crate::{Usage, training};
+use crate::args::{CriterionArgs, DataArgs, Global, ImageArgs, KeepingArgs, LimitArgs, MethodSettingArgs, SettingArgs};
+use crate::latency::Timer;
+use crate::{Usage, interrupt, methods, training};
 
 /// A recipe to start from.
 pub(crate) const EXAMPLE: &str = include_str!("recipe.example.toml");
@@ -305,6 +308,33 @@ impl Default for LatencySection {
     }
 }
 
+impl LatencySection {
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.batch.is_empty() || self.batch.contains(&0) || self.threads == 0 || self.samples == 0 {
+            return Err(Usage("`latency` needs batch sizes, threads and samples above 0".to_owned()).into());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn timer(&self, batch: usize, global: &Global) -> Timer {
+        Timer { threads: self.threads, ..Timer::new(global, batch, &Default::default()) }
+    }
+
+    /// `result` against `baseline`, at each batch size.
+    pub(crate) fn measure(&self, baseline: &Model, result: &Model, global: &Global) -> Result<Vec<LatencyComparison>> {
+        let mut all = Vec::new();
+        for &batch in &self.batch {
+            if interrupt::asked() {
+                return Err(interrupt::ended());
+            }
+            let mut timer = self.timer(batch, global);
+            timer.options.samples = self.samples;
+            all.push(timer.against(baseline, result)?);
+        }
+        Ok(all)
+    }
+}
+
 impl Recipe {
     /// Reads a recipe; relative paths in it are meant from where the command runs.
     pub(crate) fn parse(text: &str) -> Result<Self> {
@@ -323,10 +353,7 @@ impl Recipe {
             let text = format!("`recover.checkpoint-every` is {minutes}, a number of minutes of at least 0 is needed");
             return Err(Usage(text).into());
         }
-        let latency = &recipe.latency;
-        if latency.batch.is_empty() || latency.batch.contains(&0) || latency.threads == 0 || latency.samples == 0 {
-            return Err(Usage("`latency` needs batch sizes, threads and samples above 0".to_owned()).into());
-        }
+        recipe.latency.check()?;
         Ok(recipe)
     }
 
@@ -340,10 +367,7 @@ impl Recipe {
                 "`[method]`, `prune.floor` and `prune.round-to` are for a published method; `prune.method` names none";
             return if unused { Err(Usage(text.to_owned()).into()) } else { Ok(None) };
         };
-        let method = methods::named(name).ok_or_else(|| {
-            let known = METHODS.iter().map(|method| method.name).collect::<Vec<_>>().join(", ");
-            Usage(format!("`prune.method`: there is no method `{name}`; known are {known}"))
-        })?;
+        let method = methods::called(name, "prune.method")?;
         if self.budgets()?.needs() == 0 || prune.search == Search::Exact {
             let text = "`prune.method` goes with budgets, and without `search`: `latency-reduction`, `max-latency`, `speedup`, `macs`, \
                         `params`";

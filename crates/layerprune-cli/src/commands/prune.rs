@@ -17,7 +17,7 @@ use crate::budget::{Drop, FilterLimits, Ground, Searched};
 use crate::clock::{self, Clock};
 use crate::data;
 use crate::latency::Timer;
-use crate::output::{self, Align, count, read_json, table};
+use crate::output::{self, Align, read_json, table};
 use crate::recovery::{self, Recovery};
 use crate::scoring::Gather;
 use crate::{CannotBeDone, Usage, interrupt, methods, model, progress, scoring, written};
@@ -433,12 +433,8 @@ fn text(outcome: &Outcome, exact: &BTreeSet<String>) -> String {
     if !plan.channels.is_empty() {
         text.push_str(&channels_text(&plan.channels));
     }
-    let percent = |before: u64, after: u64| -100.0 * (before as f64 - after as f64) / before.max(1) as f64;
-    let (before, after) = (plan.before.parameters, plan.after.parameters);
-    text.push_str(&format!("parameters: {} → {} ({:+.1} %)\n", count(before), count(after), percent(before, after)));
-    if let (Some(before), Some(after)) = (plan.before.macs, plan.after.macs) {
-        text.push_str(&format!("MACs: {} → {} ({:+.1} %)\n", count(before), count(after), percent(before, after)));
-    }
+    text.push_str(&output::change("parameters", Some(plan.before.parameters), Some(plan.after.parameters)));
+    text.push_str(&output::change("MACs", plan.before.macs, plan.after.macs));
     if let Some(latency) = &outcome.latency {
         text.push_str(&super::latency::line(latency));
     }

@@ -10,7 +10,7 @@ use crate::args::{Global, PruneArgs};
 use crate::data;
 use crate::latency::Timer;
 use crate::methods::Asked;
-use crate::output::{self, count};
+use crate::output;
 use crate::scoring::Gather;
 use crate::{Usage, model, written};
 
@@ -85,14 +85,8 @@ fn text(outcome: &Outcome, then: Then) -> String {
             all.collect::<Vec<_>>().join(", ")
         ));
     }
-    let change = |before: u64, after: u64| 100.0 * (after as f64 / before.max(1) as f64 - 1.0);
-    let line = |what: &str, before: u64, after: u64| {
-        format!("{what}: {} → {} ({:+.1} %)\n", count(before), count(after), change(before, after))
-    };
-    text.push_str(&line("parameters", before.parameters, after.parameters));
-    if let (Some(before), Some(after)) = (before.macs, after.macs) {
-        text.push_str(&line("MACs", before, after));
-    }
+    text.push_str(&output::change("parameters", Some(before.parameters), Some(after.parameters)));
+    text.push_str(&output::change("MACs", before.macs, after.macs));
     if let Some(latency) = &outcome.latency {
         text.push_str(&super::latency::line(latency));
     }

@@ -4,6 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use layerprune::cost::Costs;
 use layerprune::record::{STUDY_SCHEMA, Study, StudyFailure, StudyRow, SweepBaseline};
 use layerprune::report;
 use layerprune_data::Dataset;
@@ -25,8 +26,9 @@ pub(crate) fn run(args: &StudyArgs, global: &Global) -> Result<()> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read the recipe `{}`", path.display()))?;
     let recipe = StudyRecipe::parse(&text)?;
     let model = model::read(&recipe.model)?;
-    let digest = model.digest().to_string();
-    let jobs: Vec<(String, Job)> = recipe.jobs()?.into_iter().map(|job| (recipe.key(&job, &digest), job)).collect();
+    let (digest, engine) = (model.digest().to_string(), global.engine.to_string());
+    let jobs: Vec<(String, Job)> =
+        recipe.jobs()?.into_iter().map(|job| (recipe.key(&job, &digest, &engine), job)).collect();
     if args.list_jobs {
         return output::print_text(&list(&jobs));
     }
@@ -183,7 +185,7 @@ fn baseline(workshop: &Workshop<'_>) -> Result<SweepBaseline> {
     }
     let data = data::open(&recipe.data.args(), &recipe.model, model, true, global)?;
     let test: Dataset = data.test()?;
-    let cost = model::units(model, &Default::default())?.costs.total();
+    let cost = Costs::total_of(&model.graph, &Default::default())?;
     let accuracy = Some(eval::accuracy(model, &data, &test, "test images", global)?);
     let baseline = SweepBaseline { accuracy, parameters: cost.parameters, macs: cost.macs };
     write_file(&path, &serde_json::to_string_pretty(&baseline)?)?;

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use layerprune::analysis::Channels;
-use layerprune::methods::{Method, Pruned, Task};
+use layerprune::methods::{self, METHODS, Method, Pruned, Task};
 use layerprune::onnx::Model;
 use layerprune::plan::{Budgets, ChannelConstraints, Constraints};
 use layerprune::shapes::InputShapes;
@@ -20,7 +20,7 @@ use layerprune_data::Augment;
 use crate::args::{CriterionArgs, Global, LimitArgs, MethodSettingArgs};
 use crate::data::Data;
 use crate::latency::Timer;
-use crate::{CannotBeDone, interrupt, model};
+use crate::{CannotBeDone, Usage, interrupt, model};
 
 /// A method, and all that it works on.
 pub(crate) struct Asked<'a> {
@@ -42,7 +42,10 @@ impl Asked<'_> {
     /// is written.
     pub(crate) fn run(self, model: &Model, folder: &Path) -> Result<(Pruned, Journal)> {
         let data = self.data.map(|data| format!("{}, {}, {}", data.source, data.train.len(), data.preprocessing()));
-        let circumstances = format!("{data:?}, seed {}, {:?}", self.global.seed(), self.shapes);
+        let Global { engine, .. } = self.global;
+        let Timer { batch, threads, .. } = self.timer;
+        let timed = format!("{engine}, {threads} threads, batch {batch}");
+        let circumstances = format!("{data:?}, seed {}, {:?}, {timed}", self.global.seed(), self.shapes);
         let journal = Journal::open(folder.to_owned(), circumstances)?;
         let mut ports = Ports {
             name: self.method.name,
@@ -89,6 +92,13 @@ pub(crate) fn limits(
         round_to: round_to.unwrap_or(default.round_to),
         ..default
     })
+}
+
+/// The method that a recipe calls `name` under `key`.
+pub(crate) fn called(name: &str, key: &str) -> Result<&'static Method> {
+    let known = || METHODS.iter().map(|method| method.name).collect::<Vec<_>>().join(", ");
+    let unknown = || Usage(format!("`{key}`: there is no method `{name}`; known are {}", known()));
+    Ok(methods::named(name).ok_or_else(unknown)?)
 }
 
 impl MethodSettingArgs {

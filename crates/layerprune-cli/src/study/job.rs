@@ -13,11 +13,10 @@ use super::recipe::{Job, StudyRecipe};
 use crate::args::{Global, KeepingArgs, SettingArgs};
 use crate::commands::eval;
 use crate::data::{self, Data};
-use crate::latency::Timer;
 use crate::methods::{self, Asked};
+use crate::model;
 use crate::output::write_file;
 use crate::training::{self, Run, Trained};
-use crate::{interrupt, model};
 
 /// A study's model and recipe.
 pub(crate) struct Workshop<'a> {
@@ -49,7 +48,9 @@ impl Workshop<'_> {
         let channels = Channels::find(self.model, &units.model, &units.shapes);
         let mut settings = recipe.method.clone();
         settings.removes = job.arm.removes;
-        let options = recipe.score.args();
+        let (options, limits) = (recipe.score.args(), recipe.limits.args());
+        let mut timer = recipe.latency.timer(recipe.latency.batch[0], &global);
+        timer.options.samples = recipe.latency.samples;
         let began = Instant::now();
         let asked = Asked {
             method: job.arm.method,
@@ -57,16 +58,11 @@ impl Workshop<'_> {
             criterion: job.arm.criterion.as_deref(),
             options: &options,
             budgets: job.budgets,
-            constraints: model::constraints(&recipe.limits.args(), &units)?,
-            filters: methods::limits(
-                &recipe.limits.args(),
-                &channels,
-                Some(recipe.limits.floor),
-                Some(recipe.limits.round_to),
-            )?,
+            constraints: model::constraints(&limits, &units)?,
+            filters: methods::limits(&limits, &channels, Some(recipe.limits.floor), Some(recipe.limits.round_to))?,
             shapes: &shapes,
             data: Some(&data),
-            timer: self.timer(recipe.latency.batch[0], &global),
+            timer,
             global: &global,
         };
         let (pruned, journal) = asked.run(self.model, &self.folder.join(format!("{key}.method")))?;
@@ -75,7 +71,11 @@ impl Workshop<'_> {
         let after_cut = eval::accuracy(&pruned.model, &data, &test, "test images", &quiet)?;
         let began = Instant::now();
         let path = self.folder.join(format!("{key}.onnx"));
-        let trained = self.train(job, &pruned.model, &path, &data, &global)?;
+        let run = self.run(job, &pruned.model, &path, &data, &global)?;
+        let trained = match run.chosen.settings.epochs {
+            0 => Trained { model: pruned.model, rows: Vec::new() },
+            _ => run.train_or_restart(&pruned.model)?,
+        };
         let training_seconds = began.elapsed().as_secs_f64();
         trained.model.write(&path)?;
         let gone = removed(self.model, &trained.model, &shapes)?;
@@ -96,18 +96,10 @@ impl Workshop<'_> {
             seconds: [method_seconds, training_seconds],
         };
         write_file(&self.row_file(key), &serde_json::to_string_pretty(&row)?)?;
-        self.run(job, &pruned.model, &path, &data, &global)?.forget();
+        run.forget();
         journal.forget();
         let _ = std::fs::remove_file(self.failure_file(key));
         Ok(row)
-    }
-
-    fn train(&self, job: &Job, cut: &Model, path: &Path, data: &Data, global: &Global) -> Result<Trained> {
-        let run = self.run(job, cut, path, data, global)?;
-        if run.chosen.settings.epochs == 0 {
-            return Ok(Trained { model: cut.clone(), rows: Vec::new() });
-        }
-        run.train_or_restart(cut)
     }
 
     /// How a job is trained behind its cut: as the method says, by settings that are the same for all.
@@ -126,24 +118,12 @@ impl Workshop<'_> {
         }
     }
 
-    fn timer(&self, batch: usize, global: &Global) -> Timer {
-        let mut timer = Timer::new(global, batch, &Default::default());
-        timer.threads = self.recipe.latency.threads;
-        timer.options.samples = self.recipe.latency.samples;
-        timer
-    }
-
     /// Against the whole model, without the single samples, which would make records large.
     fn latency(&self, model: &Model, global: &Global) -> Result<Vec<LatencyComparison>> {
-        let mut all = Vec::new();
-        for &batch in &self.recipe.latency.batch {
-            if interrupt::asked() {
-                return Err(interrupt::ended());
-            }
-            let mut latency = self.timer(batch, global).against(self.model, model)?;
+        let mut all = self.recipe.latency.measure(self.model, model, global)?;
+        for latency in &mut all {
             latency.baseline.samples_ms.clear();
             latency.candidate.samples_ms.clear();
-            all.push(latency);
         }
         Ok(all)
     }

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use layerprune::methods::{self, METHODS, Method, Removes};
+use layerprune::methods::{Method, Removes};
 use layerprune::plan::{Budgets, LatencyBudget};
 use serde::{Deserialize, Serialize};
 
-use crate::Usage;
 use crate::args::{LimitArgs, MethodSettingArgs, RemovesArg, SettingArgs};
 use crate::recipe::{DataSection, LatencySection, ScoreSection};
+use crate::{Usage, methods};
 
 /// A recipe to start from.
 pub(crate) const EXAMPLE: &str = include_str!("../study.example.toml");
@@ -90,10 +90,7 @@ pub(crate) struct Arm {
 impl Arm {
     fn parse(name: &str) -> Result<Self> {
         let (method, variant) = name.split_once(':').map_or((name, None), |(method, variant)| (method, Some(variant)));
-        let found = methods::named(method).ok_or_else(|| {
-            let known = METHODS.iter().map(|method| method.name).collect::<Vec<_>>().join(", ");
-            Usage(format!("`arms`: there is no method `{method}`; known are {known}"))
-        })?;
+        let found = methods::called(method, "arms")?;
         let removes = match (found.removes, variant) {
             (Removes::Either, None | Some("layers")) => Some(RemovesArg::Layers),
             (Removes::Either, Some("filters")) => Some(RemovesArg::Filters),
@@ -135,10 +132,7 @@ impl StudyRecipe {
         if !(0.0..=100.0).contains(&recipe.limits.floor) || recipe.limits.round_to == 0 {
             return refuse("`limits.floor` is a percentage, and `limits.round-to` is above 0");
         }
-        let latency = &recipe.latency;
-        if latency.batch.is_empty() || latency.batch.contains(&0) || latency.threads == 0 || latency.samples == 0 {
-            return refuse("`latency` needs batch sizes, threads and samples above 0");
-        }
+        recipe.latency.check()?;
         if recipe.method.removes.is_some() {
             return refuse("what `random` removes is a part of its name: `random:layers`, `random:filters`");
         }
@@ -162,8 +156,8 @@ impl StudyRecipe {
         Ok(jobs)
     }
 
-    /// A name for the results of `job`: a digest of all that they depend on.
-    pub(crate) fn key(&self, job: &Job, model: &str) -> String {
+    /// A name for the results of `job` on the model of this digest by this engine: a digest of all that they depend on.
+    pub(crate) fn key(&self, job: &Job, model: &str, engine: &str) -> String {
         let shared = Self {
             output: PathBuf::new(),
             model: PathBuf::new(),
@@ -174,7 +168,7 @@ impl StudyRecipe {
         };
         let shared = serde_json::to_string(&shared).unwrap_or_default();
         let (arm, budgets, seed) = (&job.arm.name, job.budgets, job.seed);
-        let whole = format!("{}\n{model}\n{shared}\n{arm}\n{budgets}\n{seed}", env!("CARGO_PKG_VERSION"));
+        let whole = format!("{}\n{model}\n{engine}\n{shared}\n{arm}\n{budgets}\n{seed}", env!("CARGO_PKG_VERSION"));
         blake3::hash(whole.as_bytes()).to_hex()[..16].to_owned()
     }
 }
@@ -198,13 +192,18 @@ mod tests {
     fn keys_tell_jobs_apart_by_what_they_depend_on() {
         let recipe = StudyRecipe::parse(EXAMPLE).unwrap();
         let jobs = recipe.jobs().unwrap();
-        let mut keys: Vec<String> = jobs.iter().map(|job| recipe.key(job, "model")).collect();
+        let mut keys: Vec<String> = jobs.iter().map(|job| recipe.key(job, "model", "rten")).collect();
         let fewer = StudyRecipe { seeds: vec![recipe.seeds[0]], output: "elsewhere".into(), ..recipe.clone() };
-        assert_eq!(fewer.key(&fewer.jobs().unwrap()[0], "model"), keys[0], "other jobs and folders do not matter");
-        assert_ne!(recipe.key(&jobs[0], "another model"), keys[0]);
+        assert_eq!(
+            fewer.key(&fewer.jobs().unwrap()[0], "model", "rten"),
+            keys[0],
+            "other jobs and folders do not matter"
+        );
+        assert_ne!(recipe.key(&jobs[0], "another model", "rten"), keys[0]);
+        assert_ne!(recipe.key(&jobs[0], "model", "onnxruntime"), keys[0]);
         let mut longer = recipe.clone();
         longer.finetune.epochs = Some(77);
-        assert_ne!(longer.key(&jobs[0], "model"), keys[0]);
+        assert_ne!(longer.key(&jobs[0], "model", "rten"), keys[0]);
         keys.sort();
         keys.dedup();
         assert_eq!(keys.len(), jobs.len());

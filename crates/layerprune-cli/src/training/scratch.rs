@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use layerprune::cost::Costs;
 use layerprune::onnx::Model;
-use layerprune::shapes::{self, InputShapes};
+use layerprune::shapes::InputShapes;
 use layerprune_train::{Schedule, Settings};
 
 use crate::CannotBeDone;
@@ -46,9 +46,9 @@ pub(super) fn macs(model: &Model, path: &Path, image: [usize; 3]) -> Result<u64>
     for port in model.graph.fed_inputs() {
         given.insert(model.graph.value_name(port.value).to_owned(), vec![1, image[0], image[1], image[2]]);
     }
-    let shapes = shapes::infer(&model.graph, &given).with_context(context)?;
+    let cost = Costs::total_of(&model.graph, &given).with_context(context)?;
     let text = "`layerprune inspect` lists the nodes whose costs are not known";
-    let macs = Costs::count(&model.graph, &shapes).total().macs.filter(|&macs| macs > 0);
+    let macs = cost.macs.filter(|&macs| macs > 0);
     macs.ok_or_else(|| CannotBeDone(text.to_owned())).with_context(context)
 }
 
