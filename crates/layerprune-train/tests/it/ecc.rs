@@ -8,12 +8,12 @@ use layerprune::onnx::Model;
 use layerprune::plan::{self, Bilinear, Product, WidthBudget};
 use layerprune::surgery;
 use layerprune_testing::{Builder, resnet};
-use layerprune_train::{Batches, Checkpoint, Ecc, Event, Settings, Sparsity, TrainError, scores, train};
+use layerprune_train::{Batches, Checkpoint, Ecc, Settings, Sparsity, TrainError, scores, train};
 
 use crate::distill::{batches, model, plain};
 use crate::golden::Fixed;
 use crate::models::weight;
-use crate::sparsity::{Loudness, momentum};
+use crate::sparsity::{Loudness, momentum, run_of};
 
 /// Two branches of four channels beside each other, added up: the first finds what is loud, of the second nothing is heard.
 fn needed_and_useless() -> Model {
@@ -188,16 +188,7 @@ fn a_resumed_run_goes_on_with_limits_duals_and_price() {
     let (student, budget) = blocks();
     let ecc = Ecc { budget: Some(budget), rho: 1.0, ..Ecc::default() };
     let settings = with(ecc, Settings { epochs: 3, ..momentum(0.05) });
-    let run = |start: Option<Checkpoint>| {
-        let mut checkpoints = Vec::new();
-        let outcome = train(&student, &Fixed(batches()), &settings, start, &mut |event| {
-            if let Event::Step(step) = event {
-                checkpoints.push(step.checkpoint());
-            }
-            ControlFlow::Continue(())
-        });
-        (outcome.unwrap().model.to_bytes(), checkpoints)
-    };
+    let run = |start| run_of(&student, &settings, start);
     let (whole, checkpoints) = run(None);
     assert!(
         whole != trained(&student, &Fixed(batches()), &Settings { epochs: 3, ..momentum(0.05) }).unwrap().to_bytes()

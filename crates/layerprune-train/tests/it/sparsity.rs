@@ -210,6 +210,18 @@ fn input_channels_go_down_to_their_limit() {
     assert!(weight(&after, "block1.conv1.weight").iter().all(|&number| number != 0.0));
 }
 
+/// A run from its start or from `start`: what it ends with, and a checkpoint behind each step.
+pub(crate) fn run_of(model: &Model, settings: &Settings, start: Option<Checkpoint>) -> (Vec<u8>, Vec<Checkpoint>) {
+    let mut checkpoints = Vec::new();
+    let outcome = train(model, &Fixed(batches()), settings, start, &mut |event| {
+        if let Event::Step(step) = event {
+            checkpoints.push(step.checkpoint());
+        }
+        ControlFlow::Continue(())
+    });
+    (outcome.unwrap().model.to_bytes(), checkpoints)
+}
+
 #[test]
 fn a_resumed_run_goes_on_with_momentum_masks_and_duals() {
     let blocks = scaled(&model("student"), ScaleOf::Block, &["block1", "block2"]);
@@ -224,16 +236,7 @@ fn a_resumed_run_goes_on_with_momentum_masks_and_duals() {
         ],
         ..momentum(0.1)
     };
-    let run = |start: Option<Checkpoint>| {
-        let mut checkpoints = Vec::new();
-        let outcome = train(&both, &Fixed(batches()), &settings, start, &mut |event| {
-            if let Event::Step(step) = event {
-                checkpoints.push(step.checkpoint());
-            }
-            ControlFlow::Continue(())
-        });
-        (outcome.unwrap().model.to_bytes(), checkpoints)
-    };
+    let run = |start| run_of(&both, &settings, start);
     let (whole, checkpoints) = run(None);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.checkpoint");
