@@ -19,8 +19,9 @@ pub(super) static ECC: Method = Method {
              Model\", CVPR 2019",
     needs: "labels; a limit on latency",
     differs: "latency instead of energy, of 64 random networks instead of 10,000; the budget of the training comes down in a straight \
-              line over its first half; all layers that read a channel lose it together; where the clock does not agree with the \
-              bilinear model, its budget is lowered by what is missing and the training goes on, at most three times",
+              line over its first half; all layers that read a channel lose it together; duals begin at what a layer's weakest \
+              channel is worth instead of at 0; where the clock does not agree with the bilinear model, its budget is lowered by \
+              what is missing and the training goes on, at most three times",
     then: Then::Distillation,
     run,
 };
