@@ -170,7 +170,13 @@ fn collected(workshop: &Workshop<'_>, jobs: &[(String, Job)]) -> Result<Study> {
         machine: job::machine(),
         model: job::model_info(workshop.model, &recipe.model.display().to_string()),
         settings: serde_json::to_value(recipe)?,
+        commands: Vec::new(),
         baseline: baseline(workshop)?,
+        layers: Vec::new(),
+        scores: Vec::new(),
+        savings: None,
+        random: Vec::new(),
+        handcrafted: Vec::new(),
         failures: failures.collect(),
         rows,
     })

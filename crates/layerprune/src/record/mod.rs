@@ -26,7 +26,7 @@ pub use profile::{
     Candidate, Conditions, CountTime, GroupTimes, JointTime, LatencyProfile, MacsSaved, PROFILE_SCHEMA, Run, Saving,
     UnitTime,
 };
-pub use study::{Arm, STUDY_SCHEMA, Spread, Study, StudyFailure, StudyRow};
+pub use study::{Arm, Handcrafted, STUDY_SCHEMA, SavingRow, Savings, Spread, Study, StudyFailure, StudyRow, TimedBy};
 pub(crate) use summary::Difference;
 pub use summary::SummaryRow;
 pub use sweep::{SWEEP_SCHEMA, Sweep, SweepBaseline, SweepFailure, SweepPoint};

@@ -1,14 +1,17 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Accuracy, LatencyComparison, Machine, ModelInfo, RecordError, SweepBaseline, Tool, json};
+use super::{
+    Accuracy, Circumstances, LatencyComparison, LayerRow, Machine, ModelInfo, RecordError, ScoreTable, SweepBaseline,
+    Tool, json,
+};
 use crate::stats;
 
 /// The number of the JSON form of a study written here, and the only one read.
-pub const STUDY_SCHEMA: u32 = 1;
+pub const STUDY_SCHEMA: u32 = 2;
 
 /// The account of a study: one model made smaller by many methods, budgets and seeds, all trained and measured alike.
 ///
-/// What was not measured is absent, never zero.
+/// What was not measured is absent, never zero. Paths of files are relative to the folder that holds the record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Study {
     /// Always [`STUDY_SCHEMA`].
@@ -22,10 +25,29 @@ pub struct Study {
     /// The resolved recipe.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub settings: serde_json::Value,
+    /// Commands that make all of this again, in their order.
+    #[serde(default)]
+    pub commands: Vec<String>,
     /// The model that was given, measured on the test set.
     pub baseline: SweepBaseline,
-    /// One entry for each model that was made, in the order of the recipe.
+    /// Its layers and blocks in forward order.
+    #[serde(default)]
+    pub layers: Vec<LayerRow>,
+    /// What each of them is worth, by one criterion or several.
+    #[serde(default)]
+    pub scores: Vec<ScoreTable>,
+    /// What leaving out each of them saves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub savings: Option<Savings>,
+    /// One entry for each model that a method made, in the order of the recipe.
     pub rows: Vec<StudyRow>,
+    /// Models whose layers or filters were taken out by lot, without a budget; their arms are `random:layers` and
+    /// `random:filters`.
+    #[serde(default)]
+    pub random: Vec<StudyRow>,
+    /// Other networks, to compare with.
+    #[serde(default)]
+    pub handcrafted: Vec<Handcrafted>,
     /// What gave no model.
     #[serde(default)]
     pub failures: Vec<StudyFailure>,
@@ -42,6 +64,9 @@ pub struct StudyRow {
     pub budget: String,
     /// The seed of all that is random.
     pub seed: u64,
+    /// The model's file.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub file: String,
     /// Digest of the model.
     pub digest: String,
     /// Layers that are gone.
@@ -57,14 +82,86 @@ pub struct StudyRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_cut: Option<Accuracy>,
     /// On the test set, at the end.
-    pub accuracy: Accuracy,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<Accuracy>,
     /// Epochs that it was trained for behind the cut.
     pub epochs: usize,
-    /// Against the whole model, timed in turns; one for each batch size.
+    /// Against the whole model, timed in turns; one for each engine and batch size.
     pub latency: Vec<LatencyComparison>,
     /// Seconds that the method took, and the training behind it, of the last go at the job: one that went on after a kill took
     /// longer.
     pub seconds: [f64; 2],
+}
+
+/// A network of another kind than the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Handcrafted {
+    /// What it is called.
+    pub name: String,
+    /// The model's file.
+    pub file: String,
+    /// On the same test set, where it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<Accuracy>,
+    /// Top-1 in percent as the recipe states it, where it was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stated_top1: Option<f64>,
+    /// Parameters.
+    pub parameters: u64,
+    /// Multiply-adds for one image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub macs: Option<u64>,
+    /// Against the whole model, timed in turns; one for each engine and batch size.
+    pub latency: Vec<LatencyComparison>,
+}
+
+/// What leaving out each layer or block saves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Savings {
+    /// How it was timed.
+    pub circumstances: Circumstances,
+    /// One entry for each that can be left out.
+    pub rows: Vec<SavingRow>,
+}
+
+/// What leaving out a layer or block saves: medians of several runs, in which both models were timed in turns.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SavingRow {
+    /// Its name.
+    pub layer: String,
+    /// Milliseconds of the whole model.
+    pub with_ms: f64,
+    /// Milliseconds without it.
+    pub without_ms: f64,
+    /// Percent of the whole model's latency; negative where the model is slower without.
+    pub reduction_percent: f64,
+    /// From the lowest to the highest end of the runs' 95 % intervals, in percent.
+    pub reduction_interval: [f64; 2],
+}
+
+/// How a latency was measured, as far as a study tells measurements apart.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct TimedBy {
+    /// Name of the engine.
+    pub engine: String,
+    /// Images of a call.
+    pub batch: usize,
+    /// Threads.
+    pub threads: usize,
+}
+
+impl TimedBy {
+    /// How `latency` was measured.
+    #[must_use]
+    pub fn of(latency: &LatencyComparison) -> Self {
+        Self { engine: latency.engine.name.clone(), batch: latency.batch, threads: latency.threads }
+    }
+
+    /// The one of `among` that was measured so.
+    #[must_use]
+    pub fn find<'a>(&self, among: &'a [LatencyComparison]) -> Option<&'a LatencyComparison> {
+        among.iter().find(|latency| Self::of(latency) == *self)
+    }
 }
 
 /// What gave no model.
@@ -117,7 +214,7 @@ impl Arm<'_> {
     /// Top-1 on the test set in percent.
     #[must_use]
     pub fn top1(&self) -> Option<Spread> {
-        self.spread(|row| Some(row.accuracy.top1.percent))
+        self.spread(|row| Some(row.accuracy.as_ref()?.top1.percent))
     }
 
     /// Top-1 on the test set before training, in percent.
@@ -126,10 +223,10 @@ impl Arm<'_> {
         self.spread(|row| Some(row.after_cut.as_ref()?.top1.percent))
     }
 
-    /// Latency reduction in percent at a batch size.
+    /// Latency reduction in percent.
     #[must_use]
-    pub fn latency_reduction(&self, batch: usize) -> Option<Spread> {
-        self.spread(|row| Some(row.latency.iter().find(|latency| latency.batch == batch)?.latency_reduction_percent))
+    pub fn latency_reduction(&self, by: &TimedBy) -> Option<Spread> {
+        self.spread(|row| Some(by.find(&row.latency)?.latency_reduction_percent))
     }
 
     /// Any number of the rows that have it.
@@ -153,11 +250,13 @@ impl Study {
         arms
     }
 
-    /// Batch sizes that were timed, rising.
+    /// All ways in which latency was measured, by engine and then by batch size.
     #[must_use]
-    pub fn batches(&self) -> Vec<usize> {
-        let mut all: Vec<usize> = self.rows.iter().flat_map(|row| &row.latency).map(|latency| latency.batch).collect();
-        all.sort_unstable();
+    pub fn timed(&self) -> Vec<TimedBy> {
+        let made = self.rows.iter().chain(&self.random).flat_map(|row| &row.latency);
+        let mut all: Vec<TimedBy> =
+            made.chain(self.handcrafted.iter().flat_map(|one| &one.latency)).map(TimedBy::of).collect();
+        all.sort();
         all.dedup();
         all
     }

@@ -2,7 +2,7 @@
 
 use super::csv::line;
 use super::markdown::{Align, Left, Right, code, escaped, table};
-use crate::record::{Arm, Spread, Study, StudyRow};
+use crate::record::{Accuracy, Arm, Spread, Study, StudyRow, TimedBy};
 
 /// The study as GitHub-flavoured Markdown: for each budget a table of its arms, the most accurate in bold, then what failed.
 #[must_use]
@@ -49,7 +49,7 @@ pub fn study_headline(study: &Study) -> String {
 }
 
 fn arms_table(study: &Study, arms: &[&Arm<'_>]) -> String {
-    let batches = study.batches();
+    let timed = study.timed();
     let best = arms.iter().filter_map(|arm| arm.top1()).map(|top1| top1.mean).fold(f64::NEG_INFINITY, f64::max);
     let header = ["arm", "removes", "seeds", "top-1 %", "before training %", "latency reduction %", "MACs left %"];
     let align: [Align; 7] = [Left, Left, Right, Right, Right, Right, Right];
@@ -58,9 +58,9 @@ fn arms_table(study: &Study, arms: &[&Arm<'_>]) -> String {
         let shown = spread(top1, 2);
         let is_best = top1.is_some_and(|top1| top1.mean >= best);
         let macs = arm.spread(|row| Some(100.0 * row.macs? as f64 / study.baseline.macs? as f64));
-        let latency = batches.iter().map(|&batch| match batches.len() {
-            1 => spread(arm.latency_reduction(batch), 1),
-            _ => format!("{} at batch {batch}", spread(arm.latency_reduction(batch), 1)),
+        let latency = timed.iter().map(|by| match timed.len() {
+            1 => spread(arm.latency_reduction(by), 1),
+            _ => format!("{} at {}", spread(arm.latency_reduction(by), 1), told(by, &timed)),
         });
         [
             escaped(arm.arm),
@@ -75,6 +75,18 @@ fn arms_table(study: &Study, arms: &[&Arm<'_>]) -> String {
     table(std::array::from_fn(|column| (header[column], align[column])), rows)
 }
 
+/// `batch 8`, and the engine and threads where there are several.
+fn told(by: &TimedBy, all: &[TimedBy]) -> String {
+    let mut text = format!("batch {}", by.batch);
+    if all.iter().any(|other| other.engine != by.engine) {
+        text.push_str(&format!(", {}", by.engine));
+    }
+    if all.iter().any(|other| other.threads != by.threads) {
+        text.push_str(&format!(", {} threads", by.threads));
+    }
+    text
+}
+
 /// `88.66 ± 0.12`, the mean and the standard deviation over seeds.
 fn spread(of: Option<Spread>, places: usize) -> String {
     match of {
@@ -87,7 +99,7 @@ fn spread(of: Option<Spread>, places: usize) -> String {
 /// One line for each model, as CSV after RFC 4180.
 #[must_use]
 pub fn study_csv(study: &Study) -> String {
-    let batches = study.batches();
+    let timed = study.timed();
     let mut header: Vec<String> = [
         "arm",
         "removes",
@@ -105,20 +117,20 @@ pub fn study_csv(study: &Study) -> String {
     ]
     .map(str::to_owned)
     .to_vec();
-    header.extend(batches.iter().map(|batch| format!("latency reduction percent at batch {batch}")));
+    header.extend(timed.iter().map(|by| format!("latency reduction percent at {}", told(by, &timed))));
     let mut text = line(&header);
-    study.rows.iter().for_each(|row| text.push_str(&line(&fields(row, &batches))));
+    study.rows.iter().chain(&study.random).for_each(|row| text.push_str(&line(&fields(row, &timed))));
     text
 }
 
-fn fields(row: &StudyRow, batches: &[usize]) -> Vec<String> {
+fn fields(row: &StudyRow, timed: &[TimedBy]) -> Vec<String> {
     let mut fields = vec![
         row.arm.clone(),
         row.removes.clone(),
         row.budget.clone(),
         row.seed.to_string(),
-        row.accuracy.top1.percent.to_string(),
-        row.after_cut.as_ref().map_or_else(String::new, |accuracy| accuracy.top1.percent.to_string()),
+        percent(row.accuracy.as_ref()),
+        percent(row.after_cut.as_ref()),
         row.parameters.to_string(),
         row.macs.map_or_else(String::new, |macs| macs.to_string()),
         row.layers.join(" "),
@@ -127,9 +139,12 @@ fn fields(row: &StudyRow, batches: &[usize]) -> Vec<String> {
         format!("{:.1}", row.seconds[0]),
         format!("{:.1}", row.seconds[1]),
     ];
-    let at = |batch: &usize| row.latency.iter().find(|latency| latency.batch == *batch);
-    fields.extend(batches.iter().map(|batch| {
-        at(batch).map_or_else(String::new, |latency| format!("{:.2}", latency.latency_reduction_percent))
+    fields.extend(timed.iter().map(|by| {
+        by.find(&row.latency).map_or_else(String::new, |latency| format!("{:.2}", latency.latency_reduction_percent))
     }));
     fields
+}
+
+fn percent(accuracy: Option<&Accuracy>) -> String {
+    accuracy.map_or_else(String::new, |accuracy| accuracy.top1.percent.to_string())
 }
