@@ -763,12 +763,21 @@ pub(crate) struct StudyArgs {
     /// Print a recipe to start from
     #[arg(long)]
     pub(crate) example: bool,
-    /// So many jobs at once. More than one disturb each other's latency measurements
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
-    pub(crate) jobs: usize,
+    /// So many jobs at once, one where not given. Several on one machine disturb each other's latency measurements; with
+    /// --slurm, all that the cluster has room for where not given
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) jobs: Option<usize>,
     /// Only list the jobs: a key, and what each is, in columns with tabs between them
     #[arg(long, conflicts_with_all = ["job", "collect"])]
     pub(crate) list_jobs: bool,
+    /// Hand the jobs that are not done yet to Slurm, as an array of jobs, and return at once; `--collect` writes up what is done.
+    /// The recipe, the model, the data and the folder of results must lie where all nodes see them. Jobs that share a node
+    /// disturb each other's latency measurements: `--sbatch=--exclusive`
+    #[arg(long, conflicts_with_all = ["job", "collect", "list_jobs"])]
+    pub(crate) slurm: bool,
+    /// An option for sbatch, such as `--sbatch=--partition=short`; may be given several times
+    #[arg(long, value_name = "OPTION", requires = "slurm", allow_hyphen_values = true)]
+    pub(crate) sbatch: Vec<String>,
     /// Do only the job with this key, for a queue that hands them out
     #[arg(long, value_name = "KEY", conflicts_with = "collect")]
     pub(crate) job: Option<String>,

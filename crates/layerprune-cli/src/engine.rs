@@ -8,6 +8,8 @@ use clap::error::ErrorKind;
 use clap::{Arg, Command, Error};
 use layerprune_infer::{CommandEngine, CommandOptions, ENGINES, engine_named};
 
+use crate::Usage;
+
 /// What stands before a command that is to be the engine.
 const COMMAND: &str = "command:";
 
@@ -73,6 +75,23 @@ impl TypedValueParser for EngineNamesParser {
 
 fn names() -> Vec<&'static str> {
     ENGINES.iter().map(|engine| engine.name()).chain(["command:LINE"]).collect()
+}
+
+impl EngineName {
+    /// The engine that a recipe calls `name`; a command can only be given on the command line.
+    pub(crate) fn named(name: &str) -> Result<Self, Usage> {
+        let known = || ENGINES.iter().map(|engine| engine.name()).collect::<Vec<_>>().join(", ");
+        let unknown = || Usage(format!("`latency.engines`: there is no engine `{name}`; known are {}", known()));
+        engine_named(name).map(|engine| Self::Table(engine.name())).ok_or_else(unknown)
+    }
+
+    /// What tells it from every other engine: results by another one are other results.
+    pub(crate) fn identity(&self) -> &str {
+        match self {
+            Self::Table(name) => name,
+            Self::Command(line) => line,
+        }
+    }
 }
 
 impl fmt::Display for EngineName {

@@ -14,6 +14,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::args::{CriterionArgs, DataArgs, Global, ImageArgs, KeepingArgs, LimitArgs, MethodSettingArgs, SettingArgs};
+use crate::engine::EngineName;
 use crate::latency::Timer;
 use crate::{Usage, interrupt, methods, training};
 
@@ -217,6 +218,9 @@ fn settings(given: SettingArgs) -> SettingArgs {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct LatencySection {
+    /// What times the result; the command's engine where none is named. Budgets are met by the command's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) engines: Vec<String>,
     pub(crate) batch: Vec<usize>,
     pub(crate) threads: usize,
     pub(crate) samples: usize,
@@ -304,7 +308,7 @@ impl RecoverSection {
 
 impl Default for LatencySection {
     fn default() -> Self {
-        Self { batch: vec![1, 8], threads: 1, samples: 200 }
+        Self { engines: Vec::new(), batch: vec![1, 8], threads: 1, samples: 200 }
     }
 }
 
@@ -313,23 +317,31 @@ impl LatencySection {
         if self.batch.is_empty() || self.batch.contains(&0) || self.threads == 0 || self.samples == 0 {
             return Err(Usage("`latency` needs batch sizes, threads and samples above 0".to_owned()).into());
         }
-        Ok(())
+        self.engines.iter().try_for_each(|name| Ok(EngineName::named(name).map(|_| ())?))
     }
 
     pub(crate) fn timer(&self, batch: usize, global: &Global) -> Timer {
         Timer { threads: self.threads, ..Timer::new(global, batch, &Default::default()) }
     }
 
-    /// `result` against `baseline`, at each batch size.
+    /// `result` against `baseline`, by each engine at each batch size.
     pub(crate) fn measure(&self, baseline: &Model, result: &Model, global: &Global) -> Result<Vec<LatencyComparison>> {
+        let mut engines: Vec<EngineName> =
+            self.engines.iter().map(|name| EngineName::named(name)).collect::<Result<_, _>>()?;
+        if engines.is_empty() {
+            engines.push(global.engine.clone());
+        }
         let mut all = Vec::new();
-        for &batch in &self.batch {
-            if interrupt::asked() {
-                return Err(interrupt::ended());
+        for engine in engines {
+            let global = Global { engine, ..global.clone() };
+            for &batch in &self.batch {
+                if interrupt::asked() {
+                    return Err(interrupt::ended());
+                }
+                let mut timer = self.timer(batch, &global);
+                timer.options.samples = self.samples;
+                all.push(timer.against(baseline, result)?);
             }
-            let mut timer = self.timer(batch, global);
-            timer.options.samples = self.samples;
-            all.push(timer.against(baseline, result)?);
         }
         Ok(all)
     }

@@ -45,7 +45,7 @@ pub(crate) fn run(args: &ProfileArgs, global: &Global) -> Result<()> {
 }
 
 /// Units that may go, each in the way in which `prune` would remove it.
-fn removable(units: &Units, constraints: &Constraints, tree: bool) -> Vec<PlannedRemoval> {
+pub(crate) fn removable(units: &Units, constraints: &Constraints, tree: bool) -> Vec<PlannedRemoval> {
     let all: Vec<_> = if tree { units.all().collect() } else { units.units.iter().collect() };
     let goes = all.into_iter().filter(|unit| constraints.protection(units, unit).is_none());
     goes.filter_map(|unit| Some(PlannedRemoval { unit: unit.name.clone(), way: unit.removal(&constraints.ways)?.way }))

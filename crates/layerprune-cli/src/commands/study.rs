@@ -5,15 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use layerprune::cost::Costs;
-use layerprune::record::{STUDY_SCHEMA, Study, StudyFailure, StudyRow, SweepBaseline};
+use layerprune::record::{Handcrafted, STUDY_SCHEMA, Study, StudyRow, SweepBaseline};
 use layerprune::report;
-use layerprune_data::Dataset;
 
 use crate::args::{Format, Global, StudyArgs};
-use crate::commands::eval;
 use crate::output::{self, write_file};
-use crate::study::{EXAMPLE, Job, StudyRecipe, Workshop};
-use crate::{CannotBeDone, Usage, data, interrupt, job, model, progress};
+use crate::study::{EXAMPLE, Goal, Job, Slurm, StudyRecipe, Submitted, Whole, Workshop};
+use crate::{CannotBeDone, Usage, interrupt, job, model, progress};
 
 /// How long to wait before a look at which jobs have ended.
 const LOOK: Duration = Duration::from_millis(200);
@@ -26,9 +24,9 @@ pub(crate) fn run(args: &StudyArgs, global: &Global) -> Result<()> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read the recipe `{}`", path.display()))?;
     let recipe = StudyRecipe::parse(&text)?;
     let model = model::read(&recipe.model)?;
-    let (digest, engine) = (model.digest().to_string(), global.engine.to_string());
-    let jobs: Vec<(String, Job)> =
-        recipe.jobs()?.into_iter().map(|job| (recipe.key(&job, &digest, &engine), job)).collect();
+    let (digest, engine) = (model.digest().to_string(), global.engine.identity());
+    let keyed = |job: Job| Ok((recipe.key(&job, &digest, engine)?, job));
+    let jobs: Vec<(String, Job)> = recipe.jobs()?.into_iter().map(keyed).collect::<Result<_>>()?;
     if args.list_jobs {
         return output::print_text(&list(&jobs));
     }
@@ -42,19 +40,17 @@ pub(crate) fn run(args: &StudyArgs, global: &Global) -> Result<()> {
                 path.display()
             ))
         })?;
-        if row(&workshop, key).is_none() {
-            attempt(&workshop, job, key)?;
-        }
-        return Ok(());
+        return if workshop.is_done(key) { Ok(()) } else { workshop.attempt(job, key) };
     }
-    if !args.collect {
-        let left: Vec<&(String, Job)> = jobs.iter().filter(|(key, _)| row(&workshop, key).is_none()).collect();
-        let done = jobs.len() - left.len();
-        progress::note(global, &format!("{} jobs, {done} of them done", jobs.len()));
-        match args.jobs {
-            1 => one_by_one(&workshop, &left)?,
-            at_once => side_by_side(&workshop, &left, at_once)?,
-        }
+    let left: Vec<&(String, Job)> = jobs.iter().filter(|(key, _)| !workshop.is_done(key)).collect();
+    progress::note(global, &format!("{} jobs, {} of them done", jobs.len(), jobs.len() - left.len()));
+    if args.slurm {
+        return hand_over(&workshop, args, &left);
+    }
+    match args.jobs {
+        _ if args.collect => {}
+        None | Some(1) => one_by_one(&workshop, &left)?,
+        Some(at_once) => side_by_side(&workshop, &left, at_once)?,
     }
     let study = collected(&workshop, &jobs)?;
     let at = |name: &str| recipe.output.join(name);
@@ -73,41 +69,21 @@ pub(crate) fn run(args: &StudyArgs, global: &Global) -> Result<()> {
 
 /// `KEY  arm  budget  seed`, for whoever hands them out.
 fn list(jobs: &[(String, Job)]) -> String {
-    let line = |(key, job): &(String, Job)| format!("{key}\t{}\t{}\tseed {}\n", job.arm.name, job.budgets, job.seed);
+    let line = |(key, job): &(String, Job)| format!("{key}\t{}\n", job.columns().join("\t").trim_end());
     jobs.iter().map(line).collect()
-}
-
-/// What a job came to, where it is done.
-fn row(workshop: &Workshop<'_>, key: &str) -> Option<StudyRow> {
-    serde_json::from_str(&fs::read_to_string(workshop.row_file(key)).ok()?).ok()
 }
 
 fn one_by_one(workshop: &Workshop<'_>, left: &[&(String, Job)]) -> Result<()> {
     for (place, (key, job)) in left.iter().enumerate() {
-        let (of, name) = (left.len(), &job.arm.name);
-        progress::note(
-            workshop.global,
-            &format!("job {} of {of}: {name}, {}, seed {}", place + 1, job.budgets, job.seed),
-        );
-        if let Err(error) = attempt(workshop, job, key) {
+        progress::note(workshop.global, &format!("job {} of {}: {job}", place + 1, left.len()));
+        if let Err(error) = workshop.attempt(job, key) {
             if interrupt::asked() {
                 return Err(interrupted());
             }
-            progress::note(workshop.global, &format!("{name}: {error:#}"));
+            progress::note(workshop.global, &format!("{job}: {error:#}"));
         }
     }
     Ok(())
-}
-
-/// Does a job; why it came to nothing is written down, except that it was interrupted.
-fn attempt(workshop: &Workshop<'_>, job: &Job, key: &str) -> Result<()> {
-    let Err(error) = workshop.make(job, key) else { return Ok(()) };
-    if !interrupt::asked() {
-        let (arm, budget, seed) = (job.arm.name.clone(), job.budgets.to_string(), job.seed);
-        let failure = StudyFailure { arm, budget, seed, reason: format!("{error:#}") };
-        write_file(&workshop.failure_file(key), &serde_json::to_string_pretty(&failure)?)?;
-    }
-    Err(error)
 }
 
 /// Each job as a process of its own, some at once.
@@ -120,7 +96,7 @@ fn side_by_side(workshop: &Workshop<'_>, left: &[&(String, Job)], at_once: usize
         while running.len() < at_once && !interrupt::asked() {
             let Some((key, _)) = waiting.next() else { break };
             let mut command = Command::new(&program);
-            command.args(own_arguments()).args(["--job", key, "--quiet"]);
+            command.args(own_arguments()).args(["--job", key]);
             // What it says of a failure stands in its file.
             let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
             running.push(child.context("cannot start this program for a job")?);
@@ -137,15 +113,39 @@ fn side_by_side(workshop: &Workshop<'_>, left: &[&(String, Job)], at_once: usize
     if interrupt::asked() { Err(interrupted()) } else { Ok(()) }
 }
 
-/// What this program was called with, without how many jobs are done at once.
+/// Submits all jobs that are left, and says how to go on.
+fn hand_over(workshop: &Workshop<'_>, args: &StudyArgs, left: &[&(String, Job)]) -> Result<()> {
+    let keys: Vec<&str> = left.iter().map(|(key, _)| key.as_str()).collect();
+    let folder = workshop.recipe.output.join("slurm");
+    let slurm = Slurm { arguments: own_arguments(), folder, at_once: args.jobs, options: &args.sbatch };
+    let submitted = slurm.submit(&keys)?;
+    output::print(workshop.global, &serde_json::json!({ "submitted": submitted }), |_| {
+        let line = |it: &Submitted| format!("{} jobs are Slurm's {}\n", it.jobs, it.array);
+        let lines: String = submitted.iter().map(line).collect();
+        let next = match submitted.first() {
+            Some(first) => format!(
+                "`squeue -j {}` shows them; the same command with `--collect` in place of `--slurm` writes up what is done",
+                first.array
+            ),
+            None => "all jobs are done; `--collect` in place of `--slurm` writes them up".to_owned(),
+        };
+        format!("{lines}{next}")
+    })
+}
+
+/// What this program was called with, without what says how jobs are handed out.
 fn own_arguments() -> Vec<OsString> {
+    without_handing_out(std::env::args_os().skip(1))
+}
+
+fn without_handing_out(mut given: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut own = Vec::new();
-    let mut given = std::env::args_os().skip(1);
     while let Some(argument) = given.next() {
-        if argument == "--jobs" {
-            given.next();
-        } else if !argument.to_string_lossy().starts_with("--jobs=") {
-            own.push(argument);
+        match argument.to_string_lossy().as_ref() {
+            "--jobs" | "--sbatch" => drop(given.next()),
+            "--slurm" => {}
+            text if text.starts_with("--jobs=") || text.starts_with("--sbatch=") => {}
+            _ => own.push(argument),
         }
     }
     own
@@ -153,51 +153,61 @@ fn own_arguments() -> Vec<OsString> {
 
 /// All that is done so far, in the order of the recipe.
 fn collected(workshop: &Workshop<'_>, jobs: &[(String, Job)]) -> Result<Study> {
-    let failure = |key: &str| {
-        let text = fs::read_to_string(workshop.failure_file(key)).ok()?;
-        serde_json::from_str::<StudyFailure>(&text).ok()
-    };
-    let rows: Vec<StudyRow> = jobs.iter().filter_map(|(key, _)| row(workshop, key)).collect();
-    let failures = jobs.iter().filter(|(key, _)| row(workshop, key).is_none()).filter_map(|(key, _)| failure(key));
-    if rows.is_empty() {
-        let first = failures.into_iter().next().map_or_else(String::new, |failure| format!(": {}", failure.reason));
+    let (mut whole, mut rows, mut random, mut handcrafted, mut failures) = (None, vec![], vec![], vec![], vec![]);
+    for (key, job) in jobs {
+        if !workshop.is_done(key) {
+            failures.extend(workshop.failure(key));
+            continue;
+        }
+        match job {
+            Job::Whole => whole = workshop.result::<Whole>(key),
+            Job::Cut(cut) if matches!(cut.goal, Goal::Lot { .. }) => random.extend(workshop.result::<StudyRow>(key)),
+            Job::Cut(_) => rows.extend(workshop.result::<StudyRow>(key)),
+            Job::Handcrafted(_) => handcrafted.extend(workshop.result::<Handcrafted>(key)),
+        }
+    }
+    if rows.is_empty() && random.is_empty() {
+        let first = failures.first().map_or_else(String::new, |failure| format!(": {}", failure.reason));
         return Err(CannotBeDone(format!("no job of the study came to a model{first}")).into());
     }
-    let recipe = workshop.recipe;
+    let Workshop { recipe, model, .. } = workshop;
+    let cost = Costs::total_of(&model.graph, &Default::default())?;
+    let counted = || SweepBaseline { accuracy: None, parameters: cost.parameters, macs: cost.macs };
+    let (baseline, layers, scores, savings) = match whole {
+        Some(Whole { baseline, layers, scores, savings }) => (baseline, layers, scores, savings),
+        None => (counted(), vec![], vec![], None),
+    };
     Ok(Study {
         schema: STUDY_SCHEMA,
         tool: job::tool(),
         machine: job::machine(),
-        model: job::model_info(workshop.model, &recipe.model.display().to_string()),
+        model: job::model_info(model, &recipe.model.display().to_string()),
         settings: serde_json::to_value(recipe)?,
-        commands: Vec::new(),
-        baseline: baseline(workshop)?,
-        layers: Vec::new(),
-        scores: Vec::new(),
-        savings: None,
-        random: Vec::new(),
-        handcrafted: Vec::new(),
-        failures: failures.collect(),
+        commands: vec![format!("layerprune study {}", recipe.output.join("recipe.toml").display())],
+        baseline,
+        layers,
+        scores,
+        savings,
         rows,
+        random,
+        handcrafted,
+        failures,
     })
-}
-
-/// The whole model on the test set, measured once.
-fn baseline(workshop: &Workshop<'_>) -> Result<SweepBaseline> {
-    let Workshop { recipe, model, global, .. } = workshop;
-    let path = workshop.folder.join(format!("whole-{}.json", model.digest()));
-    if let Some(known) = fs::read_to_string(&path).ok().and_then(|text| serde_json::from_str(&text).ok()) {
-        return Ok(known);
-    }
-    let data = data::open(&recipe.data.args(), &recipe.model, model, true, global)?;
-    let test: Dataset = data.test()?;
-    let cost = Costs::total_of(&model.graph, &Default::default())?;
-    let accuracy = Some(eval::accuracy(model, &data, &test, "test images", global)?);
-    let baseline = SweepBaseline { accuracy, parameters: cost.parameters, macs: cost.macs };
-    write_file(&path, &serde_json::to_string_pretty(&baseline)?)?;
-    Ok(baseline)
 }
 
 fn interrupted() -> anyhow::Error {
     CannotBeDone("interrupted; finished jobs are kept, and the same command goes on".to_owned()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_called_as_the_study_was_without_how_jobs_are_handed_out() {
+        let given =
+            "study a.toml --jobs 3 --sbatch --exclusive --engine rten --sbatch=--time=5 --slurm --jobs=2 --seed 1";
+        let own = without_handing_out(given.split(' ').map(OsString::from));
+        assert_eq!(own.join(" ".as_ref()), "study a.toml --engine rten --seed 1");
+    }
 }

@@ -42,7 +42,7 @@ impl Asked<'_> {
     /// is written.
     pub(crate) fn run(self, model: &Model, folder: &Path) -> Result<(Pruned, Journal)> {
         let data = self.data.map(|data| format!("{}, {}, {}", data.source, data.train.len(), data.preprocessing()));
-        let Global { engine, .. } = self.global;
+        let engine = self.global.engine.identity();
         let Timer { batch, threads, .. } = self.timer;
         let timed = format!("{engine}, {threads} threads, batch {batch}");
         let circumstances = format!("{data:?}, seed {}, {:?}, {timed}", self.global.seed(), self.shapes);

@@ -3,18 +3,17 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use layerprune::methods::{Method, Removes};
-use layerprune::plan::{Budgets, LatencyBudget};
 use serde::{Deserialize, Serialize};
 
-use crate::args::{LimitArgs, MethodSettingArgs, RemovesArg, SettingArgs};
+use super::work::{Arm, Cut, Goal, Job};
+use crate::Usage;
+use crate::args::{LimitArgs, MethodSettingArgs, SettingArgs};
 use crate::recipe::{DataSection, LatencySection, ScoreSection};
-use crate::{Usage, methods};
 
 /// A recipe to start from.
 pub(crate) const EXAMPLE: &str = include_str!("../study.example.toml");
 
-/// A study: every arm under every budget with every seed.
+/// A study: every arm under every budget with every seed, models cut by lot, and networks to compare with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct StudyRecipe {
@@ -23,11 +22,22 @@ pub(crate) struct StudyRecipe {
     /// Folder for the results.
     pub(crate) output: PathBuf,
     /// Names of methods, with `:CRITERION`, or `:filters` for `random`, where wanted.
+    #[serde(default)]
     pub(crate) arms: Vec<String>,
     /// Latency reductions in percent.
+    #[serde(default)]
     pub(crate) latency_reductions: Vec<f64>,
+    /// Numbers of layers, for arms that rank layers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) layers: Vec<usize>,
     #[serde(default = "one_seed")]
     pub(crate) seeds: Vec<u64>,
+    /// Models that are cut by lot.
+    #[serde(default, skip_serializing_if = "Random::is_none")]
+    pub(crate) random: Random,
+    /// Networks to compare with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) handcrafted: Vec<HandcraftedSection>,
     pub(crate) data: DataSection,
     #[serde(default)]
     pub(crate) score: ScoreSection,
@@ -43,6 +53,32 @@ pub(crate) struct StudyRecipe {
     pub(crate) scratch: SettingArgs,
     #[serde(default)]
     pub(crate) latency: LatencySection,
+}
+
+/// How many models are cut by lot, of each kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Random {
+    pub(crate) models: usize,
+    /// How many of them are trained and judged; the others are only timed.
+    pub(crate) trained: usize,
+}
+
+impl Random {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A network to compare with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct HandcraftedSection {
+    pub(crate) name: String,
+    pub(crate) model: PathBuf,
+    /// In percent, where it cannot be measured on the study's data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) top_1: Option<f64>,
 }
 
 /// What may go.
@@ -78,54 +114,22 @@ impl Limits {
     }
 }
 
-/// What makes models in a study: a method, and what is chosen of it.
-#[derive(Debug, Clone)]
-pub(crate) struct Arm {
-    pub(crate) name: String,
-    pub(crate) method: &'static Method,
-    pub(crate) criterion: Option<String>,
-    pub(crate) removes: Option<RemovesArg>,
-}
-
-impl Arm {
-    fn parse(name: &str) -> Result<Self> {
-        let (method, variant) = name.split_once(':').map_or((name, None), |(method, variant)| (method, Some(variant)));
-        let found = methods::called(method, "arms")?;
-        let removes = match (found.removes, variant) {
-            (Removes::Either, None | Some("layers")) => Some(RemovesArg::Layers),
-            (Removes::Either, Some("filters")) => Some(RemovesArg::Filters),
-            (Removes::Either, Some(other)) => {
-                return Err(Usage(format!("`arms`: `{method}:{other}` is neither `:layers` nor `:filters`")).into());
-            }
-            _ => None,
-        };
-        let criterion = variant.filter(|_| removes.is_none()).map(str::to_owned);
-        Ok(Self { name: name.to_owned(), method: found, criterion, removes })
-    }
-
-    /// What it takes out, in one word.
-    pub(crate) fn removes(&self) -> &'static str {
-        match (self.method.removes, self.removes) {
-            (_, Some(RemovesArg::Filters)) | (Removes::Filters, _) => "filters",
-            (Removes::Both, _) => "both",
-            (Removes::Layers | Removes::Either, _) => "layers",
-        }
-    }
-}
-
-/// One model to be made.
-#[derive(Debug, Clone)]
-pub(crate) struct Job {
-    pub(crate) arm: Arm,
-    pub(crate) budgets: Budgets,
-    pub(crate) seed: u64,
-}
-
 impl StudyRecipe {
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let recipe: Self = toml::from_str(text).context("the recipe cannot be read")?;
         recipe.jobs()?;
         let refuse = |text: &str| Err(Usage(text.to_owned()).into());
+        if recipe.layers.contains(&0) {
+            return refuse("`layers` are numbers above 0");
+        }
+        if recipe.random.trained > recipe.random.models {
+            return refuse("`random.trained` is at most `random.models`: they are the first of these");
+        }
+        if let Some(one) =
+            recipe.handcrafted.iter().find(|one| one.top_1.is_some_and(|top1| !(0.0..=100.0).contains(&top1)))
+        {
+            return refuse(&format!("`top-1` of `{}` is a percentage", one.name));
+        }
         if recipe.latency_reductions.iter().any(|percent| !(*percent > 0.0 && *percent < 100.0)) {
             return refuse("`latency-reductions` are percentages between 0 and 100");
         }
@@ -139,37 +143,48 @@ impl StudyRecipe {
         Ok(recipe)
     }
 
-    /// All models to be made, in the order of the record.
+    /// Everything that is to be done, in the order of the record.
     pub(crate) fn jobs(&self) -> Result<Vec<Job>> {
         let arms: Vec<Arm> = self.arms.iter().map(|name| Arm::parse(name)).collect::<Result<_>>()?;
-        let mut jobs = Vec::new();
-        for &percent in &self.latency_reductions {
-            let budgets = Budgets { latency: Some(LatencyBudget::Reduction(percent)), ..Budgets::default() };
-            for arm in &arms {
-                jobs.extend(self.seeds.iter().map(|&seed| Job { arm: arm.clone(), budgets, seed }));
+        let mut goals: Vec<Goal> = self.latency_reductions.iter().map(|&percent| Goal::reduction(percent)).collect();
+        goals.extend(self.layers.iter().map(|&count| Goal::Layers(count)));
+        let mut cuts = Vec::new();
+        for goal in goals {
+            for arm in arms.iter().filter(|arm| arm.can_meet(goal)) {
+                cuts.extend(self.seeds.iter().map(|&seed| Job::Cut(Cut { arm: arm.clone(), goal, seed })));
             }
         }
-        if jobs.is_empty() {
-            let text = "nothing is to be done: `arms`, `latency-reductions` or `seeds` is empty";
+        for name in ["random:layers", "random:filters"].iter().filter(|_| self.random.models > 0) {
+            let (arm, Random { models, trained }) = (Arm::parse(name)?, self.random);
+            let lot = |number| Goal::Lot { trained: number < trained };
+            let cut = |number| Cut { arm: arm.clone(), goal: lot(number), seed: number as u64 };
+            cuts.extend((0..models).map(|number| Job::Cut(cut(number))));
+        }
+        if cuts.is_empty() {
+            let text = "nothing is to be done: without `random`, it takes `arms`, `seeds`, and `latency-reductions` or, for arms that \
+                        rank layers, `layers`";
             return Err(Usage(text.to_owned()).into());
         }
-        Ok(jobs)
+        let others = self.handcrafted.iter().cloned().map(Job::Handcrafted);
+        Ok([Job::Whole].into_iter().chain(cuts).chain(others).collect())
     }
 
     /// A name for the results of `job` on the model of this digest by this engine: a digest of all that they depend on.
-    pub(crate) fn key(&self, job: &Job, model: &str, engine: &str) -> String {
+    pub(crate) fn key(&self, job: &Job, model: &str, engine: &str) -> Result<String> {
         let shared = Self {
             output: PathBuf::new(),
             model: PathBuf::new(),
             arms: Vec::new(),
             latency_reductions: Vec::new(),
+            layers: Vec::new(),
             seeds: Vec::new(),
+            random: Random::default(),
+            handcrafted: Vec::new(),
             ..self.clone()
         };
-        let shared = serde_json::to_string(&shared).unwrap_or_default();
-        let (arm, budgets, seed) = (&job.arm.name, job.budgets, job.seed);
-        let whole = format!("{}\n{model}\n{engine}\n{shared}\n{arm}\n{budgets}\n{seed}", env!("CARGO_PKG_VERSION"));
-        blake3::hash(whole.as_bytes()).to_hex()[..16].to_owned()
+        let shared = serde_json::to_string(&shared)?;
+        let whole = format!("{}\n{model}\n{engine}\n{shared}\n{}", env!("CARGO_PKG_VERSION"), job.depends_on()?);
+        Ok(blake3::hash(whole.as_bytes()).to_hex()[..16].to_owned())
     }
 }
 
@@ -189,34 +204,51 @@ mod tests {
     }
 
     #[test]
-    fn keys_tell_jobs_apart_by_what_they_depend_on() {
-        let recipe = StudyRecipe::parse(EXAMPLE).unwrap();
-        let jobs = recipe.jobs().unwrap();
-        let mut keys: Vec<String> = jobs.iter().map(|job| recipe.key(job, "model", "rten")).collect();
-        let fewer = StudyRecipe { seeds: vec![recipe.seeds[0]], output: "elsewhere".into(), ..recipe.clone() };
-        assert_eq!(
-            fewer.key(&fewer.jobs().unwrap()[0], "model", "rten"),
-            keys[0],
-            "other jobs and folders do not matter"
-        );
-        assert_ne!(recipe.key(&jobs[0], "another model", "rten"), keys[0]);
-        assert_ne!(recipe.key(&jobs[0], "model", "onnxruntime"), keys[0]);
-        let mut longer = recipe.clone();
-        longer.finetune.epochs = Some(77);
-        assert_ne!(longer.key(&jobs[0], "model", "rten"), keys[0]);
-        keys.sort();
-        keys.dedup();
-        assert_eq!(keys.len(), jobs.len());
+    fn arms_are_paired_with_the_goals_that_they_can_meet() {
+        let recipe = StudyRecipe {
+            arms: ["layerprune", "taylor", "random:layers", "random:filters"].map(str::to_owned).to_vec(),
+            latency_reductions: vec![25.0],
+            layers: vec![1, 2],
+            seeds: vec![7],
+            random: Random { models: 2, trained: 1 },
+            ..StudyRecipe::parse(EXAMPLE).unwrap()
+        };
+        let told: Vec<String> = recipe.jobs().unwrap().iter().map(|job| job.to_string()).collect();
+        let expected = [
+            "the whole model",
+            "layerprune, latency reduction 25 %, seed 7",
+            "taylor, latency reduction 25 %, seed 7",
+            "random:layers, latency reduction 25 %, seed 7",
+            "random:filters, latency reduction 25 %, seed 7",
+            "layerprune, 1 layer, seed 7",
+            "random:layers, 1 layer, seed 7",
+            "layerprune, 2 layers, seed 7",
+            "random:layers, 2 layers, seed 7",
+            "random:layers, by lot and trained, seed 0",
+            "random:layers, by lot, seed 1",
+            "random:filters, by lot and trained, seed 0",
+            "random:filters, by lot, seed 1",
+        ];
+        assert_eq!(told, expected);
     }
 
     #[test]
-    fn arms_name_methods_and_what_is_chosen_of_them() {
-        let arm = Arm::parse("layerprune:weight-norm+imprint").unwrap();
-        assert_eq!((arm.criterion.as_deref(), arm.removes()), (Some("weight-norm+imprint"), "layers"));
-        assert_eq!(Arm::parse("random:filters").unwrap().removes(), "filters");
-        assert_eq!(Arm::parse("random").unwrap().removes(), "layers");
-        assert!(Arm::parse("random:channels").is_err());
-        let error = Arm::parse("tailor").unwrap_err().to_string();
-        assert!(error.starts_with("`arms`: there is no method `tailor`; known are layerprune, "), "{error}");
+    fn keys_tell_jobs_apart_by_what_they_depend_on() {
+        let recipe = StudyRecipe::parse(EXAMPLE).unwrap();
+        let jobs = recipe.jobs().unwrap();
+        let key = |recipe: &StudyRecipe, place: usize, model, engine| {
+            recipe.key(&recipe.jobs().unwrap()[place], model, engine).unwrap()
+        };
+        let mut keys: Vec<String> = jobs.iter().map(|job| recipe.key(job, "model", "rten").unwrap()).collect();
+        let fewer = StudyRecipe { seeds: vec![recipe.seeds[0]], output: "elsewhere".into(), ..recipe.clone() };
+        assert_eq!(key(&fewer, 1, "model", "rten"), keys[1], "other jobs and folders do not matter");
+        assert_ne!(key(&recipe, 1, "another model", "rten"), keys[1]);
+        assert_ne!(key(&recipe, 1, "model", "onnxruntime"), keys[1]);
+        let mut longer = recipe.clone();
+        longer.finetune.epochs = Some(77);
+        assert_ne!(key(&longer, 1, "model", "rten"), keys[1]);
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), jobs.len());
     }
 }

@@ -27,6 +27,7 @@ mod recover;
 mod report;
 mod run;
 mod score;
+mod slurm;
 mod study;
 mod sweep;
 mod usage;

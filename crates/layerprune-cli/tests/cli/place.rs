@@ -99,7 +99,7 @@ impl Place {
         Running(self.command(arguments).args(more).spawn().unwrap())
     }
 
-    fn command(&self, arguments: &str) -> Command {
+    pub(crate) fn command(&self, arguments: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_layerprune"));
         command
             .args(arguments.split_whitespace())

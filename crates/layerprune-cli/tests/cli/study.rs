@@ -6,9 +6,9 @@ use serde_json::Value;
 use crate::nets;
 use crate::place::Place;
 
-const BYTES: &str = "command:echo latency_us: $(wc -c < {model})";
+pub(crate) const BYTES: &str = "command:echo latency_us: $(wc -c < {model})";
 
-const RECIPE: &str = r#"
+pub(crate) const RECIPE: &str = r#"
 model = "net.onnx"
 output = "study"
 arms = ["layerprune:block-influence", "random:filters", "halp", "scratch:block-influence"]
@@ -33,15 +33,18 @@ fn place() -> Place {
     place
 }
 
-fn study(place: &Place, flags: &str) -> crate::place::Done {
+pub(crate) fn study(place: &Place, flags: &str) -> crate::place::Done {
     place.run_with(&format!("study study.toml --threads 1 {flags}"), &["--engine", BYTES])
 }
 
 /// The record without how long things took.
-fn record(place: &Place) -> Value {
-    let mut record = place.json("study/study.json");
-    for row in record["rows"].as_array_mut().unwrap() {
-        row["seconds"] = Value::Null;
+pub(crate) fn record(place: &Place) -> Value {
+    timeless(place.json("study/study.json"))
+}
+
+fn timeless(mut record: Value) -> Value {
+    for of in ["rows", "random"] {
+        record[of].as_array_mut().unwrap().iter_mut().for_each(|row| row["seconds"] = Value::Null);
     }
     record
 }
@@ -67,9 +70,10 @@ fn every_arm_is_trained_and_measured_alike_and_jobs_at_once_give_the_same() {
     // Another folder, two jobs at once.
     place.write("study.toml", RECIPE.replace("\"study\"", "\"again\""));
     assert_eq!(study(&place, "--jobs 2").code, Some(0));
-    let mut again = place.json("again/study.json");
-    again["rows"].as_array_mut().unwrap().iter_mut().for_each(|row| row["seconds"] = Value::Null);
-    assert_eq!(again["rows"], whole["rows"]);
+    let again = timeless(place.json("again/study.json"));
+    for part in ["baseline", "layers", "scores", "savings", "rows"] {
+        assert_eq!(again[part], whole[part], "{part}");
+    }
 }
 
 #[test]
@@ -77,7 +81,7 @@ fn a_study_that_was_killed_goes_on_and_ends_with_the_same_record() {
     let place = place();
     let list = study(&place, "--list-jobs").stdout;
     let keys: Vec<&str> = list.lines().map(|line| line.split('\t').next().unwrap()).collect();
-    assert_eq!(keys.len(), 8, "{list}");
+    assert_eq!(keys.len(), 9, "{list}");
     assert!(list.contains("\thalp\tlatency reduction 10 %\tseed 1\n"), "{list}");
     for wait in [50, 200, 400, 100, 700] {
         let running = place.start_with("study study.toml --threads 1", &["--engine", BYTES]);
@@ -124,10 +128,108 @@ fn the_example_is_printed_and_faults_of_a_recipe_are_named() {
         ("epochs = 1", "epocs = 1", "unknown field `epocs`"),
         ("method-batches = 1", "method-batchs = 1", "unknown field `method-batchs`"),
         ("seeds = [0, 1]", "seeds = []", "nothing is to be done"),
+        (
+            "seeds = [0, 1]",
+            "seeds = [0]\n[random]\nmodels = 1\ntrained = 2",
+            "`random.trained` is at most `random.models`",
+        ),
+        ("samples = 5", "samples = 5\nengines = [\"torch\"]", "there is no engine `torch`; known are "),
+        ("seeds = [0, 1]", "seeds = [0]\nlayers = [0]", "`layers` are numbers above 0"),
     ] {
         place.write("study.toml", RECIPE.replace(old, new));
         let done = study(&place, "--list-jobs");
         assert_ne!(done.code, Some(0), "{new}");
         assert!(done.stderr.contains(said), "{new}: {done}");
     }
+}
+
+/// Numbers of layers, models by lot, another network, and what the whole model is.
+const WIDE: &str = r#"
+model = "net.onnx"
+output = "study"
+arms = ["layerprune:block-influence", "random:layers", "halp"]
+layers = [1, 2]
+[random]
+models = 3
+trained = 1
+[[handcrafted]]
+name = "another"
+model = "other.onnx"
+[[handcrafted]]
+name = "stated"
+model = "other.onnx"
+top-1 = 12.5
+[data]
+source = "idx:data"
+normalize = "none"
+[score]
+criteria = ["block-influence", "imprint"]
+[finetune]
+epochs = 1
+batch-size = 8
+[latency]
+batch = [1, 4]
+samples = 5
+"#;
+
+#[test]
+fn layers_by_number_models_by_lot_and_other_networks_stand_beside_the_arms() {
+    let place = place();
+    place.add("other.onnx", &nets::deep());
+    place.write("study.toml", WIDE);
+    let done = study(&place, "");
+    assert_eq!(done.code, Some(0), "{done}");
+    let record = record(&place);
+    assert_eq!(record["failures"], serde_json::json!([]), "{record:#}");
+
+    let removable: Vec<&str> = record["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|layer| layer["way"].is_string())
+        .map(|layer| layer["name"].as_str().unwrap())
+        .collect();
+    let rows = record["rows"].as_array().unwrap();
+    let told: Vec<(&str, &str, usize)> = rows
+        .iter()
+        .map(|row| {
+            (row["arm"].as_str().unwrap(), row["budget"].as_str().unwrap(), row["layers"].as_array().unwrap().len())
+        })
+        .collect();
+    let expected = [
+        ("layerprune:block-influence", "1 layer", 1),
+        ("random:layers", "1 layer", 1),
+        ("layerprune:block-influence", "2 layers", 2),
+        ("random:layers", "2 layers", 2),
+    ];
+    assert_eq!(told, expected, "`halp` does not remove layers by number");
+    // The least important one by the scores of the record.
+    let scores = record["scores"][0]["rows"].as_array().unwrap();
+    let of = |layer: &&Value| removable.contains(&layer["layer"].as_str().unwrap());
+    let least =
+        scores.iter().filter(of).min_by(|a, b| a["score"].as_f64().unwrap().total_cmp(&b["score"].as_f64().unwrap()));
+    assert_eq!(rows[0]["layers"][0], least.unwrap()["layer"]);
+
+    let random = record["random"].as_array().unwrap();
+    assert_eq!(random.len(), 6);
+    for (place, row) in random.iter().enumerate() {
+        let (kind, number) = (["random:layers", "random:filters"][place / 3], place % 3);
+        assert_eq!((row["arm"].as_str(), row["seed"].as_u64()), (Some(kind), Some(number as u64)));
+        assert_eq!(row["accuracy"].is_object(), number == 0, "{row}");
+        assert_eq!(row["epochs"], u64::from(number == 0));
+        let (layers, filters) = (row["layers"].as_array().unwrap().len(), row["filters"].as_u64().unwrap());
+        assert_eq!((layers > 0, filters > 0), (kind == "random:layers", kind == "random:filters"), "{row}");
+        assert!(layers <= removable.len());
+        assert_eq!(row["latency"].as_array().unwrap().len(), 2);
+    }
+
+    let others = record["handcrafted"].as_array().unwrap();
+    assert_eq!(others[0]["accuracy"]["images"], 30);
+    assert_eq!((&others[1]["accuracy"], others[1]["stated_top1"].as_f64()), (&Value::Null, Some(12.5)));
+    assert_eq!(record["baseline"]["accuracy"]["images"], 30);
+    let saved = record["savings"]["rows"].as_array().unwrap();
+    assert_eq!(saved.iter().map(|row| row["layer"].as_str().unwrap()).collect::<Vec<_>>(), removable);
+    // The clock counts bytes, so that every file without a layer is quicker.
+    assert!(saved.iter().all(|row| row["reduction_percent"].as_f64().unwrap() > 0.0), "{saved:#?}");
+    assert_eq!(record["scores"][1]["criterion"], "imprint");
 }

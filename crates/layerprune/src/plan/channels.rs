@@ -172,11 +172,35 @@ pub fn random_channels(graph: &Graph, units: &Units, channels: &Channels, random
 
 /// A plan that leaves every group a share of its channels drawn evenly from 0.1 to 1; which of them go is of no matter.
 pub fn random_widths(graph: &Graph, units: &Units, channels: &Channels, random: &mut SplitMix) -> Plan {
-    let shares: BTreeMap<&str, f64> =
-        channels.groups.iter().map(|group| (group.name.as_str(), 0.1 + 0.9 * random.uniform())).collect();
-    let kept = |group: &ChannelGroup| (shares[group.name.as_str()] * group.channels.len() as f64).round() as usize;
+    let shares = random_shares(channels, random);
     let free = ChannelConstraints { floor: 0.0, ..ChannelConstraints::default() };
-    by_count(graph, units, channels, &free, kept, |_, _| 0.0)
+    by_count(graph, units, channels, &free, |group| kept_of(&shares, group), |_, _| 0.0)
+}
+
+/// A plan that leaves every group that may lose channels a share of them drawn evenly from 0.1 to 1, within `constraints`; which
+/// of them go is drawn too.
+pub fn random_filters(
+    graph: &Graph,
+    units: &Units,
+    channels: &Channels,
+    constraints: &ChannelConstraints,
+    random: &mut SplitMix,
+) -> Plan {
+    let shares = random_shares(channels, random);
+    let mut lots = BTreeMap::new();
+    for group in &channels.groups {
+        lots.extend(group.channels.iter().map(|channel| ((group.name.as_str(), channel.index), random.uniform())));
+    }
+    let lot = |group: &ChannelGroup, channel: &Channel| lots[&(group.name.as_str(), channel.index)];
+    by_count(graph, units, channels, constraints, |group| kept_of(&shares, group), lot)
+}
+
+fn random_shares<'c>(channels: &'c Channels, random: &mut SplitMix) -> BTreeMap<&'c str, f64> {
+    channels.groups.iter().map(|group| (group.name.as_str(), 0.1 + 0.9 * random.uniform())).collect()
+}
+
+fn kept_of(shares: &BTreeMap<&str, f64>, group: &ChannelGroup) -> usize {
+    (shares[group.name.as_str()] * group.channels.len() as f64).round() as usize
 }
 
 /// A plan for `planned`, with its predicted cost.

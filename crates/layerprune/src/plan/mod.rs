@@ -16,12 +16,13 @@ use crate::analysis::{Unit, Units, Way};
 use crate::cost::Cost;
 use crate::criteria::Scores;
 use crate::onnx::ModelDigest;
+use crate::stats::SplitMix;
 
 pub use bilinear::{Bilinear, ModelError, Product, Spent, Term, WidthBudget, WidthSample, cost_terms, fit_cost};
 pub use budget::{Budgets, LatencyBudget, shares_left};
 pub use channels::{
     ChannelConstraints, PlannedChannels, Scope, by_count, cut_of, dead_channels, lowest_filters, of_channels,
-    random_channels, random_widths,
+    random_channels, random_filters, random_widths,
 };
 pub use knapsack::{Choice, least_loss};
 pub use parts::{Action, Droppable, Filters, Part, parts};
@@ -231,6 +232,21 @@ pub fn lowest(units: &Units, scores: &Scores, constraints: &Constraints, count: 
     }
     ranked.truncate(count);
     Ok(of(units, Some(&scores.criterion), format!("{count} layers"), ranked))
+}
+
+/// The plan that removes a number of units drawn evenly from one to all that may go together; the first ones by `scores`, which
+/// are drawn too where the units are to be.
+///
+/// # Errors
+/// [`PlanError::TooFew`] where none may go, [`PlanError::OtherModel`].
+pub fn random_layers(
+    units: &Units,
+    scores: &Scores,
+    constraints: &Constraints,
+    random: &mut SplitMix,
+) -> Result<Plan, PlanError> {
+    let available = ranking(units, scores, constraints)?.len();
+    lowest(units, scores, constraints, 1 + if available == 0 { 0 } else { random.below(available) })
 }
 
 /// The plan that removes the units called `names`; one that lies in another goes with it.

@@ -88,6 +88,9 @@ pub struct StudyRow {
     pub epochs: usize,
     /// Against the whole model, timed in turns; one for each engine and batch size.
     pub latency: Vec<LatencyComparison>,
+    /// The processor that it was timed on, where it is known: jobs of one study may be done on several machines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
     /// Seconds that the method took, and the training behind it, of the last go at the job: one that went on after a kill took
     /// longer.
     pub seconds: [f64; 2],
@@ -98,7 +101,7 @@ pub struct StudyRow {
 pub struct Handcrafted {
     /// What it is called.
     pub name: String,
-    /// The model's file.
+    /// The model's file, as the recipe gives it.
     pub file: String,
     /// On the same test set, where it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use layerprune::analysis::{Units, Way};
+use layerprune::analysis::{Channels, Units, Way};
 use layerprune::criteria::{ScoreRow, Scores};
 use layerprune::onnx::Model;
-use layerprune::plan::{self, Constraints, Plan, PlannedRemoval};
+use layerprune::plan::{self, ChannelConstraints, Constraints, Plan, PlanError, PlannedRemoval};
+use layerprune::stats::SplitMix;
 use layerprune::surgery;
 use layerprune_testing::{densenet, resnet, vgg};
 
@@ -285,4 +286,48 @@ fn a_plan_that_asks_for_what_the_model_does_not_offer_is_refused() {
         message(planned("layer1.0", Way::DropBranch)),
         "the plan removes `layer1.0` by DropBranch, which this model does not offer"
     );
+}
+
+#[test]
+fn by_lot_one_to_all_layers_go_each_number_as_often() {
+    let (_, units) = net();
+    let removable = ["layer1.0", "layer1.1", "layer2.1"];
+    let mut counts = [0; 4];
+    for seed in 0..600 {
+        let mut random = SplitMix::new(seed);
+        let rows: Vec<(&str, f64)> = removable.iter().map(|name| (*name, random.uniform())).collect();
+        let plan = plan::random_layers(&units, &scores(&units, &rows), &Constraints::plain(), &mut random).unwrap();
+        counts[plan.removed.len()] += 1;
+    }
+    assert_eq!(counts[0], 0);
+    // 200 each, with a standard deviation of 11.5.
+    assert!(counts[1..].iter().all(|count| (150..=250).contains(count)), "{counts:?}");
+    let none = Constraints { protected: removable.map(str::to_owned).into(), ..Constraints::plain() };
+    let error = plan::random_layers(&units, &scores(&units, &[]), &none, &mut SplitMix::new(0)).unwrap_err();
+    assert!(matches!(error, PlanError::TooFew { asked: 1, available: 0 }), "{error}");
+}
+
+#[test]
+fn by_lot_every_group_keeps_a_tenth_to_all_of_its_filters_and_which_is_drawn() {
+    let model = vgg(0, 8, &[40, 40, 40], 3);
+    let units = Units::find(&model, &Default::default()).unwrap();
+    let channels = Channels::find(&model, &units.model, &units.shapes);
+    let held = channels.groups[0].name.clone();
+    let constraints =
+        ChannelConstraints { floor: 0.0, protected: BTreeSet::from([held.clone()]), ..ChannelConstraints::default() };
+    let (mut least, mut most, mut firsts) = (40, 0, BTreeSet::new());
+    for seed in 0..200 {
+        let mut random = SplitMix::new(seed);
+        let plan = plan::random_filters(&model.graph, &units, &channels, &constraints, &mut random);
+        assert!(plan.removed.is_empty());
+        for planned in &plan.channels {
+            assert_ne!(planned.group, held);
+            least = least.min(40 - planned.removed.len());
+            most = most.max(40 - planned.removed.len());
+            firsts.insert(planned.removed[0]);
+        }
+        surgery::apply(&model, &units, &plan).unwrap();
+    }
+    assert_eq!((least, most), (4, 39));
+    assert!(firsts.len() > 5, "{firsts:?}");
 }
