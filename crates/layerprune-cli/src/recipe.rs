@@ -324,26 +324,31 @@ impl LatencySection {
         Timer { threads: self.threads, ..Timer::new(global, batch, &Default::default()) }
     }
 
-    /// `result` against `baseline`, by each engine at each batch size.
-    pub(crate) fn measure(&self, baseline: &Model, result: &Model, global: &Global) -> Result<Vec<LatencyComparison>> {
+    /// What times a result: each engine at each batch size.
+    pub(crate) fn timers(&self, global: &Global) -> Result<Vec<Timer>> {
         let mut engines: Vec<EngineName> =
             self.engines.iter().map(|name| EngineName::named(name)).collect::<Result<_, _>>()?;
         if engines.is_empty() {
             engines.push(global.engine.clone());
         }
-        let mut all = Vec::new();
+        let mut timers = Vec::new();
         for engine in engines {
             let global = Global { engine, ..global.clone() };
-            for &batch in &self.batch {
-                if interrupt::asked() {
-                    return Err(interrupt::ended());
-                }
+            timers.extend(self.batch.iter().map(|&batch| {
                 let mut timer = self.timer(batch, &global);
                 timer.options.samples = self.samples;
-                all.push(timer.against(baseline, result)?);
-            }
+                timer
+            }));
         }
-        Ok(all)
+        Ok(timers)
+    }
+
+    /// `result` against `baseline`, by each engine at each batch size.
+    pub(crate) fn measure(&self, baseline: &Model, result: &Model, global: &Global) -> Result<Vec<LatencyComparison>> {
+        let timed = |timer: &Timer| {
+            if interrupt::asked() { Err(interrupt::ended()) } else { Ok(timer.against(baseline, result)?) }
+        };
+        self.timers(global)?.iter().map(timed).collect()
     }
 }
 

@@ -40,9 +40,9 @@ pub(crate) fn run(args: &StudyArgs, global: &Global) -> Result<()> {
                 path.display()
             ))
         })?;
-        return if workshop.is_done(key) { Ok(()) } else { workshop.attempt(job, key) };
+        return if workshop.is_done(job, key) { Ok(()) } else { workshop.attempt(job, key) };
     }
-    let left: Vec<&(String, Job)> = jobs.iter().filter(|(key, _)| !workshop.is_done(key)).collect();
+    let left: Vec<&(String, Job)> = jobs.iter().filter(|(key, job)| !workshop.is_done(job, key)).collect();
     progress::note(global, &format!("{} jobs, {} of them done", jobs.len(), jobs.len() - left.len()));
     if args.slurm {
         return hand_over(&workshop, args, &left);
@@ -155,10 +155,7 @@ fn without_handing_out(mut given: impl Iterator<Item = OsString>) -> Vec<OsStrin
 fn collected(workshop: &Workshop<'_>, jobs: &[(String, Job)]) -> Result<Study> {
     let (mut whole, mut rows, mut random, mut handcrafted, mut failures) = (None, vec![], vec![], vec![], vec![]);
     for (key, job) in jobs {
-        if !workshop.is_done(key) {
-            failures.extend(workshop.failure(key));
-            continue;
-        }
+        failures.extend(workshop.failure(key));
         match job {
             Job::Whole => whole = workshop.result::<Whole>(key),
             Job::Cut(cut) if matches!(cut.goal, Goal::Lot { .. }) => random.extend(workshop.result::<StudyRow>(key)),

@@ -23,6 +23,9 @@ use crate::scoring::{self, Gather};
 use crate::training::{self, Run, Trained};
 use crate::{job, model};
 
+/// Makes a seed that of another stream: how many layers go must not hang together with which.
+const OTHER: u64 = 1 << 63;
+
 impl Workshop<'_> {
     /// Makes a model, and writes it and what it came to. What is done so far is kept when it ends early.
     pub(super) fn make(&self, cut: &Cut, key: &str) -> Result<()> {
@@ -72,7 +75,7 @@ impl Workshop<'_> {
             after_cut,
             accuracy,
             epochs: rows.len(),
-            latency: self.latency(&model, &global)?,
+            latency: self.latency(&model, Vec::new(), &global)?,
             cpu: job::machine().cpu,
             seconds: [method_seconds, training_seconds],
         };
@@ -142,7 +145,7 @@ impl Workshop<'_> {
                 let gather = Gather { model: self.model, units: &units, data: None, options: &options, global };
                 let scores = gather.score(&[Scoring::from(&criteria::RANDOM)])?.remove(0);
                 let constraints = model::constraints(&self.recipe.limits.args(), &units)?;
-                plan::random_layers(&units, &scores, &constraints, &mut SplitMix::new(cut.seed))?
+                plan::random_layers(&units, &scores, &constraints, &mut SplitMix::new(cut.seed ^ OTHER))?
             }
         };
         Ok(surgery::apply(self.model, &units, &plan)?)

@@ -73,7 +73,9 @@ impl Workshop<'_> {
     pub(super) fn judge(&self, one: &HandcraftedSection, key: &str) -> Result<()> {
         let Self { recipe, global, .. } = self;
         let model = model::read(&one.model)?;
+        let known = self.result::<Handcrafted>(key);
         let accuracy = match one.top_1 {
+            _ if known.is_some() => known.as_ref().and_then(|known| known.accuracy.clone()),
             Some(_) => None,
             None => {
                 let data = data::open(&recipe.data.args(), &one.model, &model, true, global)?;
@@ -81,15 +83,15 @@ impl Workshop<'_> {
             }
         };
         let cost = Costs::total_of(&model.graph, &Default::default())?;
-        let known = Handcrafted {
+        let judged = Handcrafted {
             name: one.name.clone(),
             file: one.model.display().to_string(),
             accuracy,
             stated_top1: one.top_1,
             parameters: cost.parameters,
             macs: cost.macs,
-            latency: self.latency(&model, global)?,
+            latency: self.latency(&model, known.map_or_else(Vec::new, |known| known.latency), global)?,
         };
-        self.write(key, &known)
+        self.write(key, &judged)
     }
 }

@@ -233,3 +233,38 @@ fn layers_by_number_models_by_lot_and_other_networks_stand_beside_the_arms() {
     assert!(saved.iter().all(|row| row["reduction_percent"].as_f64().unwrap() > 0.0), "{saved:#?}");
     assert_eq!(record["scores"][1]["criterion"], "imprint");
 }
+
+#[test]
+fn what_is_made_is_timed_in_more_ways_without_being_made_again() {
+    let place = place();
+    let recipe = RECIPE.replace("[0, 1]", "[0]");
+    place.write("study.toml", &recipe);
+    assert_eq!(study(&place, "").code, Some(0));
+    let before = place.json("study/study.json");
+    place.write("study.toml", recipe.replace("samples = 5", "samples = 5\nbatch = [1, 4]\nengines = [\"rten\"]"));
+    let done = study(&place, "");
+    assert_eq!(done.code, Some(0), "{done}");
+    assert!(done.stderr.contains("5 jobs, 1 of them done"), "the look at the whole model stands: {done}");
+    let after = place.json("study/study.json");
+    for (before, after) in before["rows"].as_array().unwrap().iter().zip(after["rows"].as_array().unwrap()) {
+        assert_eq!(after["digest"], before["digest"]);
+        assert_eq!(after["seconds"], before["seconds"], "not made again");
+        let timed: Vec<(&str, u64)> = after["latency"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| (one["engine"]["name"].as_str().unwrap(), one["batch"].as_u64().unwrap()))
+            .collect();
+        assert_eq!(timed, [("command", 1), ("command", 8), ("rten", 1), ("rten", 4)]);
+    }
+    // A model that is gone cannot be timed; what is known of it stays.
+    let key = after["rows"][0]["file"].as_str().unwrap().to_owned();
+    std::fs::remove_file(place.path("study").join(&key)).unwrap();
+    place.write("study.toml", recipe.replace("samples = 5", "samples = 5\nbatch = [1, 2]\nengines = [\"rten\"]"));
+    let done = study(&place, "");
+    assert_eq!(done.code, Some(0), "{done}");
+    let last = record(&place);
+    assert_eq!(last["rows"][0]["latency"], after["rows"][0]["latency"]);
+    assert!(last["failures"][0]["reason"].as_str().unwrap().contains(".onnx"), "{last}");
+    assert_eq!(last["rows"][1]["latency"].as_array().unwrap().len(), 5);
+}
