@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 /// A page of the guide.
 pub(super) struct Page {
-    /// Names in the paragraph that begins with "You have": what is there before the first block.
+    /// Names in the sentence that begins a paragraph with "You have": what is there before the first block.
     pub(super) given: Vec<String>,
     pub(super) blocks: Vec<Block>,
     /// The page without its blocks, line by line with numbers.
@@ -141,7 +141,8 @@ fn names(text: &str) -> impl Iterator<Item = &str> {
 fn given(prose: &[(usize, String)]) -> Vec<String> {
     let lines = prose.iter().map(|(_, line)| &line[..]).skip_while(|line| !line.starts_with("You have "));
     let paragraph: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
-    names(&paragraph.join(" ")).map(|name| name.trim_end_matches('/').to_owned()).collect()
+    let paragraph = paragraph.join(" ");
+    names(paragraph.split(". ").next().unwrap()).map(|name| name.trim_end_matches('/').to_owned()).collect()
 }
 
 /// The paragraph that ends the prose, its lines joined.
@@ -176,7 +177,7 @@ fn a_command_outside_of_a_block_that_is_run_is_a_fault() {
 fn what_a_page_has_and_needs_is_read_from_its_words() {
     let page = Page::parse(
         "page",
-        "You have `model.onnx` and\n`photos/`.\n\nNeeds Python with `torch`, `onnx`. It writes `a.onnx`:\n\n```sh\na\n```\n\n\
+        "You have `model.onnx` and\n`photos/`. Try `prune`.\n\nNeeds Python with `torch`, `onnx`. It writes `a.onnx`:\n\n```sh\na\n```\n\n\
          Not run by the tests: it takes long. So:\n```sh\nb\n```\n```sh\nc\n```\n",
     );
     assert_eq!(page.given, ["model.onnx", "photos"]);

@@ -18,8 +18,8 @@ use crate::place::Place;
 
 const CLASSES: [&str; 10] = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
-/// Images of each class in the two parts.
-const PARTS: [(&str, usize); 2] = [("train", 6), ("test", 2)];
+/// Images of each class in the two parts; those of training fill a batch of 128.
+const PARTS: [(&str, usize); 2] = [("train", 16), ("test", 3)];
 
 const SIDE: u32 = 32;
 
@@ -44,7 +44,7 @@ pub(super) fn make(name: &str, folder: &Path) {
 fn trained() -> &'static [u8] {
     static MODEL: OnceLock<Vec<u8>> = OnceLock::new();
     MODEL.get_or_init(|| {
-        let place = Place::with(&resnet(8, [3, 32, 32], 1, &[8, 16], 3, 10));
+        let place = Place::with(&resnet(8, [3, 32, 32], 1, &[4, 8], 3, 10));
         image_folder(&place.path("photos"));
         place.ok("train net.onnx --data photos --normalize imagenet --epochs 12 --batch-size 9 --learning-rate 0.05 -o model.onnx");
         place.bytes("model.onnx")
@@ -186,7 +186,7 @@ fn shards(path: &Path) {
     fs::create_dir(path).unwrap();
     for (part, _) in PARTS {
         let pictures = pictures(part);
-        for (number, some) in pictures.chunks(pictures.len() / 2).enumerate() {
+        for (number, some) in pictures.chunks(pictures.len().div_ceil(2)).enumerate() {
             let mut shard = tar::Builder::new(File::create(path.join(format!("{part}-{number:03}.tar"))).unwrap());
             for picture in some {
                 let class = picture.class.to_string().into_bytes();
