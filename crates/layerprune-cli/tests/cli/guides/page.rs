@@ -63,6 +63,11 @@ impl Page {
         Self { given: given(&prose), blocks, prose }
     }
 
+    /// A file that the page shows.
+    pub(super) fn file(&self, name: &str) -> &str {
+        &self.blocks.iter().find(|block| block.file.as_deref() == Some(name)).unwrap().text
+    }
+
     /// What breaks the rules that let a test run the page.
     pub(super) fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
