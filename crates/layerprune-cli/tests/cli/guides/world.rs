@@ -36,7 +36,7 @@ pub(super) fn make(name: &str, folder: &Path) {
         "arrays.npz" => npz(&path),
         "parquet" => parquet(&path),
         "shards" => shards(&path),
-        "net.py" | "export.py" => fs::write(path, super::read("export-pytorch.md").file(name)).unwrap(),
+        "net.py" | "train.py" | "export.py" => fs::write(path, super::read("export-pytorch.md").file(name)).unwrap(),
         _ => panic!("the page says that the user has `{name}`, which this test cannot make"),
     }
 }
