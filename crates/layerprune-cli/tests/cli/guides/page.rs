@@ -118,7 +118,7 @@ impl Block {
 impl Need {
     fn of(introduction: &str) -> Self {
         if let Some(reason) = introduction.strip_prefix("Not run by the tests: ") {
-            Self::Never(reason.split(". ").next().unwrap().to_owned())
+            Self::Never(reason.split(". ").next().unwrap().trim_end_matches(['.', ':']).to_owned())
         } else if introduction.starts_with("Needs Python with ") {
             let sentence = introduction.split(['.', ':']).next().unwrap();
             Self::Python(names(sentence).map(str::to_owned).collect())
@@ -135,7 +135,10 @@ fn is_name(command: &str) -> bool {
 }
 
 fn is_command(line: &str) -> bool {
-    PROGRAMS.contains(&line.split(' ').next().unwrap()) && line.contains(' ')
+    let mut words = line.split(' ');
+    let program = words.next().is_some_and(|word| PROGRAMS.contains(&word));
+    // `layerprune 0.1.0` is none.
+    program && words.next().is_some_and(|word| !word.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// What stands between backticks.
