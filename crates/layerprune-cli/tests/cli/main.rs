@@ -10,6 +10,7 @@ mod engines;
 mod eval;
 mod events;
 mod finetune;
+mod guides;
 mod images;
 mod inspect;
 mod interrupt;

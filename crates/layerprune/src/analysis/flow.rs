@@ -10,7 +10,7 @@ use crate::shapes::Shapes;
 pub(super) struct Flow {
     pub(super) uses: Uses,
     position: BTreeMap<NodeId, usize>,
-    /// Values computed from a model input, the inputs included.
+    /// Values computed from a model input, the inputs included; not from its size alone.
     flows: BTreeSet<ValueId>,
     /// The value that all data into a node passes through last, where there is one.
     gate: BTreeMap<NodeId, Option<ValueId>>,
@@ -39,7 +39,10 @@ impl Flow {
                 }
             }
             let data: Vec<ValueId> = flow.data_inputs(graph, id);
-            if !data.is_empty() {
+            // The size of the input, which some exporters take the batch size of a later Reshape from, is none of its data.
+            let is_size = matches!(node.op_type(), "Shape" | "Size") && !flow.is_barrier(id);
+            let of_input = || data.iter().all(|&value| flow.uses.producer(value).is_none());
+            if !data.is_empty() && !(is_size && of_input()) {
                 let gate = flow.common(&data);
                 flow.gate.insert(id, gate);
                 flow.flows.extend(node.outputs().iter().flatten());

@@ -1,8 +1,9 @@
 //! What can be removed from nets of each class, and the reasons for the rest.
 
 use layerprune::analysis::{Kind, Units};
+use layerprune::graph::tensor;
 use layerprune::onnx::Model;
-use layerprune_testing::{Builder, bottleneck_net, densenet, mobilenet_v1, mobilenet_v2, resnet, vgg};
+use layerprune_testing::{Builder, bottleneck_net, densenet, int, mobilenet_v1, mobilenet_v2, resnet, vgg};
 
 /// `name: what happens to it`, a line each.
 fn verdicts(model: &Model) -> Vec<String> {
@@ -234,6 +235,26 @@ fn squeeze_and_excitation_is_neither_tapped_nor_scored() {
 }
 
 /// `name: what happens to it` for the whole tree, a line each, two spaces deeper inside another.
+#[test]
+fn a_batch_size_taken_from_the_input_leaves_the_layers_between_on_the_trunk() {
+    let mut net = Builder::new(0);
+    let input = net.input("input", &[3, 8, 8]);
+    let mut x = net.conv("/stem", &input, [3, 4], 3, 1, 1);
+    x = net.node("Relu", "/stem/Relu", &[&x], vec![]);
+    let y = net.conv("/layer1/layer1.0/conv", &x, [4, 4], 3, 1, 1);
+    x = net.node("Add", "/layer1/layer1.0/Add", &[&x, &y], vec![]);
+    x = net.node("GlobalAveragePool", "/avgpool/GlobalAveragePool", &[&x], vec![]);
+    let batch = net.node("Shape", "/Shape", &[&input], vec![int("start", 0), int("end", 1)]);
+    let channels = net.tensor("channels", tensor::from_i64(&[1], &[4]));
+    let sizes = net.node("Concat", "/Concat", &[&batch, &channels], vec![int("axis", 0)]);
+    x = net.node("Reshape", "/Reshape", &[&x, &sizes], vec![]);
+    let scores = net.gemm("/fc", &x, 4, 3);
+    net.output(&scores);
+    let units = Units::find(&net.build(), &Default::default()).unwrap();
+    let tapped: Vec<_> = units.units.iter().filter(|unit| unit.tapped).map(|unit| unit.name.as_str()).collect();
+    assert_eq!(tapped, ["layer1.0"]);
+}
+
 fn tree(model: &Model) -> Vec<String> {
     fn lines(rows: &[layerprune::analysis::TreeRow], depth: usize, text: &mut Vec<String>) {
         for row in rows {
