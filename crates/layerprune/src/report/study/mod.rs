@@ -1,4 +1,19 @@
-//! A study as a table for people, and as one for programs.
+//! A study as a page, as a table for people, and as one for programs.
+
+mod data;
+mod html;
+mod network;
+mod summary;
+mod tables;
+
+#[cfg(test)]
+mod browser;
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;
+
+pub use html::study_html;
 
 use super::csv::line;
 use super::markdown::{Align, Left, Right, code, escaped, table};
