@@ -55,13 +55,14 @@ pub(crate) fn run(args: &StudyArgs, global: &Global) -> Result<()> {
     let study = collected(&workshop, &jobs)?;
     let at = |name: &str| recipe.output.join(name);
     write_file(&at("study.json"), &study.to_json())?;
+    write_file(&at("study.html"), &report::study_html(&study))?;
     write_file(&at("study.md"), &report::study_markdown(&study))?;
     write_file(&at("study.csv"), &report::study_csv(&study))?;
     write_file(&at("recipe.toml"), &toml::to_string(&recipe)?)?;
     match global.format {
         Format::Json => output::print_text(&study.to_json()),
         Format::Text => {
-            let page = at("study.md");
+            let page = at("study.html");
             output::print_text(&format!("{}\nwritten: {}", report::study_markdown(&study), page.display()))
         }
     }

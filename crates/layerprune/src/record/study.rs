@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use super::format::shape;
+use super::summary::{engines, known, model_facts, run_facts};
 use super::{
     Accuracy, Circumstances, LatencyComparison, LayerRow, Machine, ModelInfo, RecordError, ScoreTable, SweepBaseline,
     Tool, json,
@@ -262,6 +264,22 @@ impl Study {
         all.sort();
         all.dedup();
         all
+    }
+
+    /// Under what circumstances the numbers were won, as names and values; only what is known.
+    pub(crate) fn circumstances(&self) -> Vec<(&'static str, String)> {
+        let made = self.rows.iter().chain(&self.random).flat_map(|row| &row.latency);
+        let mut timed: Vec<&LatencyComparison> =
+            made.chain(self.handcrafted.iter().flat_map(|one| &one.latency)).collect();
+        timed.sort_by_key(|one| (&one.engine.name, &one.engine.version, one.threads));
+        let mut inputs: Vec<&[usize]> = timed.iter().map(|one| &*one.shape).collect();
+        inputs.sort_unstable();
+        inputs.dedup();
+        let own = [
+            ("engines", Some(engines(timed))),
+            ("timed with inputs", Some(inputs.into_iter().map(shape).collect::<Vec<_>>().join("; "))),
+        ];
+        known(model_facts(&self.model).into_iter().chain(own).chain(run_facts(&self.machine, &self.tool, None)))
     }
 
     /// The study as JSON.

@@ -18,7 +18,7 @@ pub use csv::csv;
 pub use headline::headline;
 pub use html::html;
 pub use markdown::markdown;
-pub use study::{study_csv, study_headline, study_markdown};
+pub use study::{study_csv, study_headline, study_html, study_markdown};
 pub use sweep::{sweep_csv, sweep_headline, sweep_html, sweep_markdown, sweep_svg};
 
 use crate::record::format::significant;

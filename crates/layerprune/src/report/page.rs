@@ -4,8 +4,28 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::plot::{Figure, dark_rules};
 
+/// What a page has beyond the styles that all have.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Extras<'a> {
+    /// Rules of its own.
+    pub(super) style: &'a str,
+    /// Run in this order, when the page is there.
+    pub(super) scripts: &'a [&'a str],
+}
+
 /// A page of a title, a sentence that says it all, and sections.
 pub(super) fn page(title: &str, headline: &str, sections: &Markup) -> String {
+    page_with(title, headline, sections, Extras::default())
+}
+
+/// A page with styles and scripts of its own; scripts are text of this crate, never of a record.
+pub(super) fn page_with(title: &str, headline: &str, sections: &Markup, extras: Extras<'_>) -> String {
+    let policy = match extras.scripts {
+        [] => "default-src 'none'; style-src 'unsafe-inline'",
+        _ => {
+            "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+        }
+    };
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -13,9 +33,9 @@ pub(super) fn page(title: &str, headline: &str, sections: &Markup) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'";
+                meta http-equiv="Content-Security-Policy" content=(policy);
                 title { (title) }
-                style { (PreEscaped(include_str!("style.css"))) (PreEscaped(dark_style())) }
+                style { (PreEscaped(include_str!("style.css"))) (PreEscaped(dark_style())) (PreEscaped(extras.style)) }
             }
             body {
                 main {
@@ -25,6 +45,7 @@ pub(super) fn page(title: &str, headline: &str, sections: &Markup) -> String {
                     }
                     (sections)
                 }
+                @for script in extras.scripts { script { (PreEscaped(script)) } }
             }
         }
     };

@@ -1,7 +1,25 @@
-//! A study as a table for people, and as one for programs.
+//! A study as a page, as a table for people, and as one for programs.
+
+mod data;
+mod html;
+mod network;
+mod summary;
+mod tables;
+
+#[cfg(test)]
+mod browser;
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;
+
+pub use html::study_html;
+
+use std::collections::BTreeMap;
 
 use super::csv::line;
 use super::markdown::{Align, Left, Right, code, escaped, table};
+use crate::record::format::counted;
 use crate::record::{Accuracy, Arm, Spread, Study, StudyRow, TimedBy};
 
 /// The study as GitHub-flavoured Markdown: for each budget a table of its arms, the most accurate in bold, then what failed.
@@ -9,6 +27,9 @@ use crate::record::{Accuracy, Arm, Spread, Study, StudyRow, TimedBy};
 pub fn study_markdown(study: &Study) -> String {
     let mut text = format!("# Study of {}\n", code(&study.model.path));
     text.push_str(&format!("\n{}\n", escaped(&study_headline(study))));
+    if let Some(processors) = processors(study) {
+        text.push_str(&format!("\n{}\n", escaped(&processors)));
+    }
     let arms = study.arms();
     let mut budgets: Vec<&str> = arms.iter().map(|arm| arm.budget).collect();
     budgets.dedup();
@@ -24,6 +45,18 @@ pub fn study_markdown(study: &Study) -> String {
         text.push_str(&format!("\n## No model\n\n{}", table(header, rows)));
     }
     text
+}
+
+/// That models were timed on several processors, where they were.
+fn processors(study: &Study) -> Option<String> {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for cpu in study.rows.iter().chain(&study.random).filter_map(|row| row.cpu.as_deref()) {
+        *counts.entry(cpu).or_default() += 1;
+    }
+    let told: Vec<String> =
+        counts.iter().map(|(cpu, count)| format!("{} on {cpu}", counted(*count, "model", "models"))).collect();
+    let text = format!("Latencies are of several processors, and differ for that too: {}.", told.join(", "));
+    (counts.len() > 1).then_some(text)
 }
 
 /// What was found, in a sentence or two.

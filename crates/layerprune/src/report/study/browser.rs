@@ -1,0 +1,94 @@
+//! The page in a browser. Skips, and says so, where there is no Chromium; `CHROME` names one.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::{env, fs};
+
+use serde_json::Value;
+
+use super::samples;
+use super::study_html;
+use crate::record::Study;
+
+const LISTEN: &str = "<script>window.errors = [];\
+    addEventListener('error', (event) => errors.push(String(event.message)));\
+    addEventListener('securitypolicyviolation', (event) => errors.push(event.violatedDirective + ' ' + event.blockedURI));\
+    for (const kind of ['error', 'warn']) console[kind] = (...said) => errors.push(said.join(' '));</script>";
+
+fn chromium() -> Option<PathBuf> {
+    let named = env::var_os("CHROME").map(PathBuf::from);
+    named.or_else(|| {
+        let folders = env::var_os("PATH")?;
+        let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
+        env::split_paths(&folders).flat_map(|folder| names.map(|name| folder.join(name))).find(|path| path.is_file())
+    })
+}
+
+/// What the probe saw on the page of `study`; `None` where there is no browser.
+fn seen(study: &Study, options: &[&str]) -> Option<Value> {
+    let Some(browser) = chromium() else {
+        println!("skipped: no Chromium in PATH; CHROME may name one");
+        return None;
+    };
+    let probe = format!("<script>{}</script></body>", include_str!("probe.js"));
+    let page = study_html(study).replacen("<head>", &format!("<head>{LISTEN}"), 1).replace("</body>", &probe);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("study.html");
+    fs::write(&file, page).unwrap();
+    let run = Command::new(browser)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", folder.path().join("profile").display()))
+        .args(options)
+        .arg(format!("file://{}", file.display()))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let dom = String::from_utf8(run.stdout).unwrap();
+    let result = dom.rsplit_once("<pre id=\"result\">").and_then(|(_, rest)| rest.split_once("</pre>"));
+    let text = result.unwrap_or_else(|| panic!("no result: {}", String::from_utf8_lossy(&run.stderr))).0;
+    let text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&nbsp;", " ").replace("&amp;", "&");
+    Some(serde_json::from_str(&text).unwrap())
+}
+
+fn used_as_a_reader_would(study: &Study, options: &[&str]) -> Option<Value> {
+    let seen = seen(study, options)?;
+    println!("charts drawn {} ms after navigation began, {options:?}", seen["drawnAfterMs"]);
+    assert_eq!(seen["errors"], serde_json::json!([]));
+    for (figure, least) in [("boxes", 1200), ("lots", 80), ("points", 140), ("depth", 27)] {
+        assert!(seen["marks"][figure].as_u64() > Some(least), "{figure}: {}", seen["marks"]);
+    }
+    let wanted = seen["wanted"].as_u64().unwrap() as usize;
+    let model = &study.rows[wanted - 1];
+    let tip = seen["tip"].as_str().unwrap();
+    assert!(tip.contains(&model.file) && tip.contains(&model.arm), "{tip}");
+    let units = |row: &crate::record::StudyRow| {
+        let lost = study.layers.iter().enumerate().filter(|(_, layer)| row.layers.contains(&layer.name));
+        serde_json::json!(lost.map(|(at, _)| at).collect::<Vec<_>>())
+    };
+    assert_eq!(seen["clicked"], units(model));
+    assert!(model.layers.iter().all(|layer| seen["told"].as_str().unwrap().contains(layer.as_str())));
+    assert_eq!(seen["selected"], units(&study.rows[1]));
+    assert!(seen["byKey"].as_str().unwrap().contains(".onnx"), "{}", seen["byKey"]);
+    for part in seen["zoomed"].as_array().unwrap() {
+        assert!(part.as_f64() < Some(100.0));
+    }
+    assert_eq!(seen["together"], serde_json::json!(["3", "3"]));
+    Some(seen)
+}
+
+#[test]
+fn the_page_works_in_a_browser() {
+    let study = samples::full();
+    let Some(light) = used_as_a_reader_would(&study, &["--window-size=1200,900"]) else { return };
+    let has = |seen: &Value, ink: &str| seen["inks"].as_array().unwrap().iter().any(|fill| fill == ink);
+    assert!(light["dark"] == false && has(&light, "#b83f00"), "{}", light["inks"]);
+    let dark = used_as_a_reader_would(&study, &["--blink-settings=preferredColorScheme=0"]).unwrap();
+    assert!(dark["dark"] == true && has(&dark, "#ff9153") && !has(&dark, "#b83f00"), "{}", dark["inks"]);
+}
+
+#[test]
+fn the_page_fits_a_phone() {
+    let Some(phone) = used_as_a_reader_would(&samples::full(), &["--window-size=360,800"]) else { return };
+    assert!(phone["overflow"].as_i64() <= Some(0), "{} wide, {} over", phone["width"], phone["overflow"]);
+    println!("{} wide", phone["width"]);
+}
