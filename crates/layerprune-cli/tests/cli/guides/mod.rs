@@ -79,7 +79,8 @@ fn links_between_pages_lead_somewhere() {
 
 #[test]
 fn commands_stand_in_blocks_that_are_run_and_nowhere_else() {
-    let faults: Vec<_> = PAGES.iter().flat_map(|file| read(file).faults().into_iter().map(move |it| (*file, it))).collect();
+    let faults: Vec<_> =
+        PAGES.iter().flat_map(|file| read(file).faults().into_iter().map(move |it| (*file, it))).collect();
     assert!(faults.is_empty(), "{faults:#?}");
 }
 
