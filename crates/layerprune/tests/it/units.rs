@@ -234,10 +234,9 @@ fn squeeze_and_excitation_is_neither_tapped_nor_scored() {
     assert_eq!(tapped, ["a", "b"]);
 }
 
-/// `name: what happens to it` for the whole tree, a line each, two spaces deeper inside another.
 #[test]
 fn a_batch_size_taken_from_the_input_leaves_the_layers_between_on_the_trunk() {
-    let mut net = Builder::new(0);
+    let mut net = Builder::new(0).opset(15);
     let input = net.input("input", &[3, 8, 8]);
     let mut x = net.conv("/stem", &input, [3, 4], 3, 1, 1);
     x = net.node("Relu", "/stem/Relu", &[&x], vec![]);
@@ -255,6 +254,7 @@ fn a_batch_size_taken_from_the_input_leaves_the_layers_between_on_the_trunk() {
     assert_eq!(tapped, ["layer1.0"]);
 }
 
+/// `name: what happens to it` for the whole tree, a line each, two spaces deeper inside another.
 fn tree(model: &Model) -> Vec<String> {
     fn lines(rows: &[layerprune::analysis::TreeRow], depth: usize, text: &mut Vec<String>) {
         for row in rows {
