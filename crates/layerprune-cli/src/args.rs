@@ -122,7 +122,7 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Try on a model whether channels are removed rightly
     Selfcheck(SelfcheckArgs),
-    /// Write a page about a run
+    /// Write a page about a run, a sweep or a study
     Report(ReportArgs),
     /// Compare methods on one model: the same budgets, training and seeds for all
     Study(StudyArgs),
@@ -738,7 +738,7 @@ pub(crate) struct SelfcheckArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// The record of a run: `record.json`
+    /// The record of a run, a sweep or a study: `record.json`, `study.json`
     pub(crate) record: PathBuf,
     /// The page; its form by extension: `.html`, `.md`, `.csv`
     #[arg(short, long, value_name = "FILE")]

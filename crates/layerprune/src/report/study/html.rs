@@ -10,7 +10,7 @@ use crate::record::{LatencyComparison, Study, TimedBy};
 
 const STYLE: &str = include_str!("study.css");
 /// Apache ECharts as it is published; see its folder.
-const CHARTS: &str = include_str!("../../../vendor/echarts/echarts.min.js");
+pub(super) const CHARTS: &str = include_str!("../../../vendor/echarts/echarts.min.js");
 const SCRIPT: &str = include_str!("study.js");
 
 /// The study as one page that needs nothing but itself. Its figures need the script in it; without, all numbers are there as

@@ -47,12 +47,14 @@
 
   const result = document.body.appendChild(document.createElement("pre"));
   result.id = "result";
-  result.textContent = JSON.stringify({
+  const seen = JSON.stringify({
     errors: window.errors, drawnAfterMs, tip, told, clicked, wanted, byKey, zoomed, selected,
     marks: Object.fromEntries(plots.map((plot) => [plot.id, plot.querySelectorAll("svg path").length])),
     dark: matchMedia("(prefers-color-scheme: dark)").matches,
     inks: [...document.querySelectorAll("#points svg path")].map((path) => path.getAttribute("fill")),
-    width: innerWidth, overflow: document.documentElement.scrollWidth - innerWidth,
+    width: innerWidth, overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
     together: [...document.querySelectorAll("select.timed")].map((select) => select.value),
   });
+  result.textContent = seen;
+  if (parent !== window) parent.postMessage(seen, "*");
 })();

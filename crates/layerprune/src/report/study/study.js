@@ -85,7 +85,8 @@
     return { value, model: at, lines: () => aboutModel(at, by), ...more };
   }
 
-  const SYMBOLS = ["circle", "triangle", "rect", "diamond", "roundRect", "pin", "arrow"];
+  const STAR = "path://M5,0L6.5,3.5L10,4L7.5,6.5L8,10L5,8.2L2,10L2.5,6.5L0,4L3.5,3.5Z";
+  const SYMBOLS = ["circle", "triangle", "rect", "diamond", "roundRect", "arrow", STAR];
   const CROSS = "path://M4,0H6V4H10V6H6V10H4V6H0V4H4Z";
 
   // Figures
@@ -219,7 +220,8 @@
       const option = figures[id]();
       option.dataZoom.forEach((axis, at) => Object.assign(axis, zoom[at]));
       chart.plot.setOption(option, { notMerge: true });
-      chart.plot.resize();
+      // Paper is narrower than most screens.
+      chart.plot.resize({ width: root.classList.contains("paper") ? 660 : "auto" });
       chart.order = option.series.flatMap((series, seriesIndex) => (series.data ?? []).flatMap((item, dataIndex) =>
         item.lines ? [{ seriesIndex, dataIndex, item }] : []));
       if (id !== "boxes") chart.order.sort((a, b) => a.item.value[0] - b.item.value[0] || a.item.value[1] - b.item.value[1]);

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::data::told_in_full;
 use super::{spread, told};
-use crate::record::format::{plain, signed};
+use crate::record::format::{counted, plain, signed};
 use crate::record::{Accuracy, Arm, Difference, Spread, Study, TimedBy};
 
 /// What was found under one budget.
@@ -13,6 +13,8 @@ pub(super) struct Found {
     pub(super) budget: String,
     /// Which kind is ahead, or that none is.
     pub(super) verdict: String,
+    /// Whose latency falls more.
+    pub(super) latency: String,
     /// The best of each kind: what it is, what it removes, what it buys and costs.
     pub(super) best: Vec<(String, String)>,
 }
@@ -28,13 +30,15 @@ pub(super) fn found(study: &Study) -> Vec<Found> {
                 .filter_map(|(removes, best)| Some((removes, best.as_ref()?)))
                 .map(|(removes, best)| (format!("Best that removes {removes}: {}", best.0.arm), account(study, best)))
                 .collect();
+            let latency =
+                layers.as_ref().zip(filters.as_ref()).map_or_else(String::new, |(a, b)| latencies(study, a, b));
             let verdict = match (&layers, &filters) {
-                (Some(layers), Some(filters)) => compared(study, layers, filters),
+                (Some(layers), Some(filters)) => compared(layers, filters),
                 (Some(_), None) => "Nothing that removes filters was tried under this budget.".to_owned(),
                 (None, Some(_)) => "Nothing that removes layers was tried under this budget.".to_owned(),
                 (None, None) => return None,
             };
-            Some(Found { budget: budget.to_owned(), verdict, best })
+            Some(Found { budget: budget.to_owned(), verdict, latency, best })
         })
         .collect()
 }
@@ -58,16 +62,19 @@ fn best<'a>(arms: &'a [Arm<'a>], budget: &str, removes: &str) -> Option<Best<'a>
         .reduce(|best, other| if other.1.mean > best.1.mean { other } else { best })
 }
 
-fn compared(study: &Study, layers: &Best<'_>, filters: &Best<'_>) -> String {
+fn compared(layers: &Best<'_>, filters: &Best<'_>) -> String {
     let difference = layers.1.mean - filters.1.mean;
     let points = format!("{:.2} points", difference.abs());
-    let verdict = match noise(layers, filters) {
+    match noise(layers, filters) {
         Some(why) => {
             format!("Layer and filter pruning cannot be told apart: their best differ by {points} of top-1, {why}.")
         }
         None if difference > 0.0 => format!("Layer pruning is ahead by {points} of top-1."),
         None => format!("Layer pruning does not win here: filter pruning is ahead by {points} of top-1."),
-    };
+    }
+}
+
+fn latencies(study: &Study, layers: &Best<'_>, filters: &Best<'_>) -> String {
     let timed = study.timed();
     let reductions: Vec<(f64, f64)> = timed
         .iter()
@@ -75,13 +82,13 @@ fn compared(study: &Study, layers: &Best<'_>, filters: &Best<'_>) -> String {
         .collect();
     let ahead = reductions.iter().filter(|(layers, filters)| layers > filters).count();
     match reductions.len() {
-        0 => verdict,
+        0 => String::new(),
         1 => format!(
-            "{verdict} Latency falls by {} % with layers removed, by {} % with filters.",
+            "Latency falls by {} % with layers removed, by {} % with filters.",
             plain(reductions[0].0, 1),
             plain(reductions[0].1, 1)
         ),
-        all => format!("{verdict} Latency falls more with layers removed in {ahead} of {all} ways of timing."),
+        all => format!("Latency falls more with layers removed in {ahead} of {all} ways of timing."),
     }
 }
 
@@ -159,7 +166,7 @@ fn worth(
     let costs_nothing =
         measured.map(|accuracy| Difference::between(&whole.top1, &accuracy.top1)).all(Difference::is_noise);
     let mut text = match costs_nothing || drop <= 0.0 {
-        true => "Worth it: the test images show no loss".to_owned(),
+        true => "Worth it: what it loses is within the uncertainty of the test images".to_owned(),
         false => format!("Worth it where {drop:.2} points may be lost"),
     };
     if !not.is_empty() {
@@ -175,10 +182,11 @@ pub(super) fn summary(study: &Study) -> Markup {
             section.summary aria-labelledby="summary" {
                 h2 #summary { "Summary" }
                 div.cards {
-                    @for Found { budget, verdict, best } in &found {
+                    @for Found { budget, verdict, latency, best } in &found {
                         article {
                             h3 { (budget) }
                             p.verdict { (verdict) }
+                            p { (latency) }
                             dl { @for (name, text) in best { dt { (name) } dd { (text) } } }
                         }
                     }
@@ -193,12 +201,12 @@ pub(super) fn summary(study: &Study) -> Markup {
 fn training(study: &Study) -> Option<String> {
     let epochs = || study.rows.iter().map(|row| row.epochs);
     let epochs = match (epochs().min()?, epochs().max()?) {
-        (low, high) if low == high => low.to_string(),
-        (low, high) => format!("{low} to {high}"),
+        (low, high) if low == high => counted(low as u64, "epoch", "epochs"),
+        (low, high) => format!("{low} to {high} epochs"),
     };
-    let seeds = study.arms().iter().map(|arm| arm.rows.len()).max()?;
+    let seeds = counted(study.arms().iter().map(|arm| arm.rows.len()).max()? as u64, "seed", "seeds");
     Some(format!(
-        "Each model was trained for {epochs} epochs behind the cut; up to {seeds} seeds for each method. ± is the standard deviation \
+        "Each model was trained for {epochs} behind the cut; each method has up to {seeds}. ± is the standard deviation \
          over seeds. Best means the highest mean top-1."
     ))
 }

@@ -16,6 +16,10 @@ pub(super) fn arms(study: &Study) -> Markup {
         @if !arms.is_empty() {
             section aria-labelledby="arms" {
                 h2 #arms { "Methods" }
+                p.absent {
+                    "Mean ± standard deviation over seeds. Columns named by an engine are latency reductions against the whole model. The best of \
+                     a column is bold. Methods of one criterion stand together."
+                }
                 @for budget in budgets(&arms) { (one_budget(study, budget, &by_criterion(&arms, budget))) }
             }
         }
@@ -59,12 +63,8 @@ fn one_budget(study: &Study, budget: &str, arms: &[&Arm<'_>]) -> Markup {
     }
     columns.push(("MACs left %".to_owned(), arms.iter().map(|arm| macs(arm)).collect(), 1, false));
     columns.retain(|(_, cells, ..)| cells.iter().any(Option::is_some));
-    let caption = format!(
-        "{budget}: mean ± standard deviation over seeds. Columns named by an engine: latency reduction against the whole model. The \
-         best of a column is bold; methods of one criterion stand together."
-    );
     table(
-        &caption,
+        budget,
         html! {
             tr {
                 @for name in ["method", "removes"] { th scope="col" { (name) } }
