@@ -41,8 +41,8 @@ impl Flow {
             let data: Vec<ValueId> = flow.data_inputs(graph, id);
             // The size of the input, which some exporters take the batch size of a later Reshape from, is none of its data.
             let is_size = matches!(node.op_type(), "Shape" | "Size") && !flow.is_barrier(id);
-            let of_input = || data.iter().all(|&value| flow.uses.producer(value).is_none());
-            if !data.is_empty() && !(is_size && of_input()) {
+            let size_of_input = is_size && data.iter().all(|&value| flow.uses.producer(value).is_none());
+            if !data.is_empty() && !size_of_input {
                 let gate = flow.common(&data);
                 flow.gate.insert(id, gate);
                 flow.flows.extend(node.outputs().iter().flatten());

@@ -108,10 +108,10 @@ fn run(file: &str) {
                 }
                 None => Some(output(file, block, place.path())),
             };
-        } else if let Some(output) = &last {
-            if let Err(line) = shown::find(&block.text, output) {
-                panic!("{file}, block at line {}: `{line}` is not, or not there, in\n{output}", block.line);
-            }
+        } else if let Some(output) = &last
+            && let Err(line) = shown::find(&block.text, output)
+        {
+            panic!("{file}, block at line {}: `{line}` is not, or not there, in\n{output}", block.line);
         }
     }
 }
