@@ -111,7 +111,7 @@
       grid: { left: 8, right: 20, top: 12, bottom: 48, containLabel: true },
       xAxis: axis("latency reduction in %"),
       yAxis: axis("", { type: "category", data: shown.map(label), inverse: true, splitLine: { show: false },
-        axisLabel: { color: colour("text"), fontSize: 12 } }),
+        axisLabel: { color: colour("text"), fontSize: 12, lineHeight: 14 } }),
       series: [
         { type: "boxplot", name: "spread", boxWidth: [8, 26], data: shown.map((row) => ({
           value: row.lot.spread[row.by].five, lines: () => about(row),
