@@ -220,8 +220,10 @@
       const option = figures[id]();
       option.dataZoom.forEach((axis, at) => Object.assign(axis, zoom[at]));
       chart.plot.setOption(option, { notMerge: true });
-      // Paper is narrower than most screens.
-      chart.plot.resize({ width: root.classList.contains("paper") ? 660 : "auto" });
+      // Paper is narrower than most screens, and is printed before the next frame.
+      const paper = root.classList.contains("paper");
+      chart.plot.resize({ width: paper ? 660 : "auto" });
+      if (paper) chart.plot.getZr().flush();
       chart.order = option.series.flatMap((series, seriesIndex) => (series.data ?? []).flatMap((item, dataIndex) =>
         item.lines ? [{ seriesIndex, dataIndex, item }] : []));
       if (id !== "boxes") chart.order.sort((a, b) => a.item.value[0] - b.item.value[0] || a.item.value[1] - b.item.value[1]);
