@@ -13,6 +13,9 @@ const STYLE: &str = include_str!("study.css");
 pub(super) const CHARTS: &str = include_str!("../../../vendor/echarts/echarts.min.js");
 const SCRIPT: &str = include_str!("study.js");
 
+/// The figure whose table states what it shows, so that it lies open.
+const MEANS: &str = "lots";
+
 /// The study as one page that needs nothing but itself. Its figures need the script in it; without, all numbers are there as
 /// tables.
 #[must_use]
@@ -58,7 +61,7 @@ fn plot(id: &str, title: &str, caption: &str, controls: Markup, behind: Markup) 
             p.told.needs-script id={ (id) "-told" } role="status" {}
             noscript { p.absent { "This figure is drawn by a script; its numbers are in the table." } }
             figcaption { (caption) }
-            details { summary { "Table of this figure" } (behind) }
+            details open[id == MEANS] { summary { "Table of this figure" } (behind) }
         }
     }
 }
@@ -94,33 +97,15 @@ fn random(data: &Data) -> Markup {
                 ))
                 @if trained {
                     (plot(
-                        "lots",
+                        MEANS,
                         "Accuracy against latency of models made by lot",
                         "All were trained alike. Crosses are means, their arms standard deviations over models.",
                         ways(data, "lots-timed"),
                         tables::trained(data),
                     ))
-                    (lots_in_words(data))
                 }
             }
         }
-    }
-}
-
-/// Mean and deviation of both kinds, for each way of timing.
-fn lots_in_words(data: &Data) -> Markup {
-    let said = |by: usize| {
-        data.lots.iter().filter_map(move |lot| {
-            let of = lot.trained[by].as_ref()?;
-            let (top1, reduction) = (tables::mean(of.top1, 2), tables::mean(of.reduction, 1));
-            Some(format!("{} models that lost {}: top-1 {top1} %, latency {reduction} % lower", of.count, lot.removes))
-        })
-    };
-    html! {
-        ul { @for by in 0..data.timed.len() {
-            @let said = said(by).collect::<Vec<_>>();
-            @if !said.is_empty() { li { (data.timed[by]) ": " (said.join("; ")) "." } }
-        } }
     }
 }
 

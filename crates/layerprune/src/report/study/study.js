@@ -111,7 +111,7 @@
       grid: { left: 8, right: 20, top: 12, bottom: 48, containLabel: true },
       xAxis: axis("latency reduction in %"),
       yAxis: axis("", { type: "category", data: shown.map(label), inverse: true, splitLine: { show: false },
-        axisLabel: { color: colour("text"), fontSize: 12 } }),
+        axisLabel: { color: colour("text"), fontSize: 12, lineHeight: 14 } }),
       series: [
         { type: "boxplot", name: "spread", boxWidth: [8, 26], data: shown.map((row) => ({
           value: row.lot.spread[row.by].five, lines: () => about(row),
@@ -220,8 +220,10 @@
       const option = figures[id]();
       option.dataZoom.forEach((axis, at) => Object.assign(axis, zoom[at]));
       chart.plot.setOption(option, { notMerge: true });
-      // Paper is narrower than most screens.
-      chart.plot.resize({ width: root.classList.contains("paper") ? 660 : "auto" });
+      // Paper is narrower than most screens, and is printed before the next frame.
+      const paper = root.classList.contains("paper");
+      chart.plot.resize({ width: paper ? 660 : "auto" });
+      if (paper) chart.plot.getZr().flush();
       chart.order = option.series.flatMap((series, seriesIndex) => (series.data ?? []).flatMap((item, dataIndex) =>
         item.lines ? [{ seriesIndex, dataIndex, item }] : []));
       if (id !== "boxes") chart.order.sort((a, b) => a.item.value[0] - b.item.value[0] || a.item.value[1] - b.item.value[1]);

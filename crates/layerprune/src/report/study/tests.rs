@@ -158,7 +158,7 @@ fn names_are_escaped_in_the_page_and_in_its_numbers() {
     study.failures[0].reason = hostile();
     study.settings = serde_json::json!({ "</pre>": hostile() });
     let page = study_html(&study);
-    let own = page.replace(CHARTS, "");
+    let own = page.replace(CHARTS, "charts");
     for raw in ["<img", "<!--", "<script><"] {
         assert!(!own.contains(raw), "{raw}");
     }
@@ -223,7 +223,7 @@ fn the_page_is_the_same_each_time_small_and_needs_nothing_from_outside() {
         std::fs::write(path, &page).unwrap();
     }
     assert!(page.contains("default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline';"));
-    let own = page.replace(CHARTS, "");
+    let own = page.replace(CHARTS, "charts");
     for outside in ["http:", "https:", "src=", "url(", "@import"] {
         assert!(!own.contains(outside), "{outside}");
     }
