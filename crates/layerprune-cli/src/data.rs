@@ -159,6 +159,12 @@ struct Given {
 impl Given {
     /// What flags say goes before what a file says; what is taken of a file is told.
     fn read(images: &ImageArgs, spec: &DataSpec, model: &Path, global: &Global) -> Result<Given> {
+        let sizes =
+            [("--resize", &images.resize), ("--crop", &images.crop), ("--interpolation", &images.interpolation)];
+        if let Some((flag, _)) = sizes.iter().find(|(_, given)| given.is_some() && *spec == DataSpec::Demo) {
+            let text = format!("`{flag}` does not go with `demo`, whose images have the size of the demo's model");
+            return Err(Usage(text).into());
+        }
         let config = config(images, spec, model)?;
         let normalize = match images.normalize.as_deref() {
             None => None,

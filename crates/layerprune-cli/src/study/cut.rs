@@ -9,7 +9,7 @@ use layerprune::criteria::{self, Scoring};
 use layerprune::methods::{Then, removed};
 use layerprune::onnx::Model;
 use layerprune::plan::{self, Budgets, Plan};
-use layerprune::record::StudyRow;
+use layerprune::record::{Accuracy, StudyRow};
 use layerprune::stats::SplitMix;
 use layerprune::surgery;
 
@@ -26,10 +26,29 @@ use crate::{job, model};
 /// Makes a seed that of another stream: how many layers go must not hang together with which.
 const OTHER: u64 = 1 << 63;
 
+/// What training behind a cut came to; nothing where there is none.
+#[derive(Default)]
+struct Learned {
+    after_cut: Option<Accuracy>,
+    accuracy: Option<Accuracy>,
+    epochs: usize,
+    /// Of the cut and of the training.
+    seconds: [f64; 2],
+}
+
 impl Workshop<'_> {
     /// Makes a model, and writes it and what it came to. What is done so far is kept when it ends early.
     pub(super) fn make(&self, cut: &Cut, key: &str) -> Result<()> {
         let global = Global { seed: Some(cut.seed), ..self.global.clone() };
+        let path = self.folder.join(format!("{key}.onnx"));
+        if let Goal::Lot { trained: false } = cut.goal {
+            let began = Instant::now();
+            let model = self.by_lot(cut, &global)?;
+            let seconds = [began.elapsed().as_secs_f64(), 0.0];
+            model.write(&path)?;
+            let row = self.row(cut, key, &model, Learned { seconds, ..Learned::default() }, &global)?;
+            return self.write(key, &row);
+        }
         let quiet = Global { quiet: true, ..global.clone() };
         let data = data::open(&self.recipe.data.args(), &self.recipe.model, self.model, true, &global)?;
         let test = data.test()?;
@@ -41,27 +60,27 @@ impl Workshop<'_> {
             Goal::Lot { .. } => (self.by_lot(cut, &global)?, None),
         };
         let method_seconds = began.elapsed().as_secs_f64();
-        let path = self.folder.join(format!("{key}.onnx"));
+        let after_cut = judged(&less)?;
         let began = Instant::now();
-        let (trained, accuracies, run) = match cut.goal {
-            Goal::Lot { trained: false } => (Trained { model: less, rows: Vec::new() }, [None, None], None),
-            _ => {
-                let run = self.training(cut, &less, &path, &data, &global)?;
-                let after_cut = judged(&less)?;
-                let trained = match run.chosen.settings.epochs {
-                    0 => Trained { model: less, rows: Vec::new() },
-                    _ => run.train_or_restart(&less)?,
-                };
-                let accuracy = judged(&trained.model)?;
-                (trained, [Some(after_cut), Some(accuracy)], Some(run))
-            }
+        let run = self.training(cut, &less, &path, &data, &global)?;
+        let Trained { model, rows } = match run.chosen.settings.epochs {
+            0 => Trained { model: less, rows: Vec::new() },
+            _ => run.train_or_restart(&less)?,
         };
-        let training_seconds = began.elapsed().as_secs_f64();
-        let Trained { model, rows } = trained;
-        let [after_cut, accuracy] = accuracies;
+        let seconds = [method_seconds, began.elapsed().as_secs_f64()];
         model.write(&path)?;
-        let gone = removed(self.model, &model, &Default::default())?;
-        let row = StudyRow {
+        let accuracy = Some(judged(&model)?);
+        let learned = Learned { after_cut: Some(after_cut), accuracy, epochs: rows.len(), seconds };
+        self.write(key, &self.row(cut, key, &model, learned, &global)?)?;
+        run.forget();
+        journal.into_iter().for_each(Journal::forget);
+        Ok(())
+    }
+
+    /// What `model` came to, timed against the whole one.
+    fn row(&self, cut: &Cut, key: &str, model: &Model, learned: Learned, global: &Global) -> Result<StudyRow> {
+        let gone = removed(self.model, model, &Default::default())?;
+        Ok(StudyRow {
             arm: cut.arm.name.clone(),
             removes: cut.arm.removes().to_owned(),
             budget: cut.goal.to_string(),
@@ -72,17 +91,13 @@ impl Workshop<'_> {
             layers: gone.layers,
             parameters: gone.after.parameters,
             macs: gone.after.macs,
-            after_cut,
-            accuracy,
-            epochs: rows.len(),
-            latency: self.latency(&model, Vec::new(), &global)?,
+            after_cut: learned.after_cut,
+            accuracy: learned.accuracy,
+            epochs: learned.epochs,
+            latency: self.latency(model, Vec::new(), global)?,
             cpu: job::machine().cpu,
-            seconds: [method_seconds, training_seconds],
-        };
-        self.write(key, &row)?;
-        run.iter().for_each(Run::forget);
-        journal.into_iter().for_each(Journal::forget);
-        Ok(())
+            seconds: learned.seconds,
+        })
     }
 
     /// As the arm's method does it, until `budgets` are met.

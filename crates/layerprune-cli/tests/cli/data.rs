@@ -167,3 +167,13 @@ fn sizes_and_filters_are_given_by_flags() {
         place.run(&format!("eval net.onnx --data idx:data --normalize none {flags}")).fails(2, &[named]);
     }
 }
+
+#[test]
+fn images_of_the_demo_keep_their_size() {
+    let place = Place::with(&nets::for_demo());
+    for flag in ["--resize 32", "--crop 24", "--interpolation bicubic"] {
+        let done = place.run(&format!("eval net.onnx --data demo {flag}"));
+        let (name, _) = flag.split_once(' ').unwrap();
+        done.fails(2, &[&format!("`{name}` does not go with `demo`, whose images have the size of the demo's model")]);
+    }
+}

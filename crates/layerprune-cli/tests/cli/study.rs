@@ -66,6 +66,10 @@ fn every_arm_is_trained_and_measured_alike_and_jobs_at_once_give_the_same() {
     assert!(done.stdout.contains("| layerprune:block-influence | layers | 2 | "), "{done}");
     let csv = String::from_utf8(place.bytes("study/study.csv")).unwrap();
     assert_eq!(csv.lines().count(), 9);
+    for form in ["html", "md", "csv"] {
+        place.ok(&format!("report study/study.json -o again.{form}"));
+        assert_eq!(place.bytes(&format!("again.{form}")), place.bytes(&format!("study/study.{form}")));
+    }
 
     // Another folder, two jobs at once.
     place.write("study.toml", RECIPE.replace("\"study\"", "\"again\""));
