@@ -82,7 +82,7 @@ fn the_flags_of_each_verb_are_these() {
     latency: <MODEL> | [OTHERS]... | --batch <N> | --thread-counts <N> | --engines <NAME,...> | --samples <N> | --warm-up <SECONDS> | --input-shape <[NAME=]SIZES>
     verify: <A> | <B> | --tolerance <SHARE> | --samples <N> | --input-shape <[NAME=]SIZES>
     report: <RECORD> | -o, --output <FILE>
-    study: [RECIPE] | --example | --jobs <N> | --list-jobs | --job <KEY> | --collect
+    study: [RECIPE] | --example | --jobs <N> | --list-jobs | --slurm | --sbatch <OPTION> | --job <KEY> | --collect
     run: [RECIPE] | --example
     demo: -o, --output <FOLDER>
     ");
