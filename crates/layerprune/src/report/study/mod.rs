@@ -17,10 +17,11 @@ pub use html::study_html;
 
 use std::collections::BTreeMap;
 
+use self::data::{Data, Lot, Quartiles};
 use super::csv::line;
 use super::markdown::{Align, Left, Right, code, escaped, table};
 use crate::record::format::counted;
-use crate::record::{Accuracy, Arm, Spread, Study, StudyRow, TimedBy};
+use crate::record::{Accuracy, Arm, Handcrafted, LatencyComparison, Spread, Study, StudyRow, TimedBy};
 
 /// The study as GitHub-flavoured Markdown: for each budget a table of its arms, the most accurate in bold, then what failed.
 #[must_use]
@@ -36,6 +37,12 @@ pub fn study_markdown(study: &Study) -> String {
     for budget in budgets {
         let of: Vec<&Arm<'_>> = arms.iter().filter(|arm| arm.budget == budget).collect();
         text.push_str(&format!("\n## {}\n\n{}", escaped(budget), arms_table(study, &of)));
+    }
+    if !study.random.is_empty() {
+        text.push_str(&format!("\n## Models made by lot\n\n{}", lots_table(study)));
+    }
+    if !study.handcrafted.is_empty() {
+        text.push_str(&format!("\n## Other networks\n\n{}", others_table(study)));
     }
     if !study.failures.is_empty() {
         let rows = study.failures.iter().map(|failure| {
@@ -108,6 +115,50 @@ fn arms_table(study: &Study, arms: &[&Arm<'_>]) -> String {
     table(std::array::from_fn(|column| (header[column], align[column])), rows)
 }
 
+/// Both kinds of models by lot, for each way of timing.
+fn lots_table(study: &Study) -> String {
+    let data = Data::of(study);
+    let header =
+        ["removed", "timed by", "models", "latency reduction %", "lowest", "median", "highest", "trained", "top-1 %"];
+    let align: [Align; 9] = [Left, Left, Right, Right, Right, Right, Right, Right, Right];
+    let row = |lot: &Lot, by: usize| {
+        let Quartiles { count, five, mean } = lot.spread[by].as_ref()?;
+        let trained = lot.trained[by].as_ref();
+        let [lowest, _, median, _, highest] = five.map(|number| format!("{number:.1}"));
+        Some([
+            escaped(&lot.removes),
+            escaped(&data.timed[by]),
+            count.to_string(),
+            tables::mean(*mean, 1),
+            lowest,
+            median,
+            highest,
+            trained.map_or_else(String::new, |trained| trained.count.to_string()),
+            trained.map_or_else(String::new, |trained| tables::mean(trained.top1, 2)),
+        ])
+    };
+    let rows = (0..data.timed.len()).flat_map(|by| data.lots.iter().filter_map(move |lot| row(lot, by)));
+    table(std::array::from_fn(|column| (header[column], align[column])), rows)
+}
+
+fn others_table(study: &Study) -> String {
+    let timed = study.timed();
+    let rows = study.handcrafted.iter().map(|one| {
+        let measured = one.accuracy.as_ref().map(|accuracy| format!("{:.2}", accuracy.top1.percent));
+        let stated = || one.stated_top1.map(|top1| format!("{top1} (stated)"));
+        let latency = timed.iter().filter_map(|by| {
+            Some(format!("{:.1} at {}", by.find(&one.latency)?.latency_reduction_percent, told(by, &timed)))
+        });
+        [
+            escaped(&one.name),
+            measured.or_else(stated).unwrap_or_default(),
+            escaped(&latency.collect::<Vec<_>>().join(", ")),
+            one.parameters.to_string(),
+        ]
+    });
+    table([("network", Left), ("top-1 %", Right), ("latency reduction %", Right), ("parameters", Right)], rows)
+}
+
 /// `batch 8`, and the engine and threads where there are several.
 fn told(by: &TimedBy, all: &[TimedBy]) -> String {
     let mut text = format!("batch {}", by.batch);
@@ -153,7 +204,27 @@ pub fn study_csv(study: &Study) -> String {
     header.extend(timed.iter().map(|by| format!("latency reduction percent at {}", told(by, &timed))));
     let mut text = line(&header);
     study.rows.iter().chain(&study.random).for_each(|row| text.push_str(&line(&fields(row, &timed))));
+    text.extend(study.handcrafted.iter().map(|one| line(&other_fields(one, &timed))));
     text
+}
+
+fn other_fields(one: &Handcrafted, timed: &[TimedBy]) -> Vec<String> {
+    let top1 = one.accuracy.as_ref().map(|accuracy| accuracy.top1.percent).or(one.stated_top1);
+    let mut fields = vec![String::new(); 13];
+    fields[0] = one.name.clone();
+    fields[2] = "handcrafted".to_owned();
+    fields[4] = top1.map_or_else(String::new, |top1| top1.to_string());
+    fields[6] = one.parameters.to_string();
+    fields[7] = one.macs.map_or_else(String::new, |macs| macs.to_string());
+    fields.extend(reductions(&one.latency, timed));
+    fields
+}
+
+/// A field for each way of timing, empty where there is no number.
+fn reductions<'a>(latency: &'a [LatencyComparison], timed: &'a [TimedBy]) -> impl Iterator<Item = String> + 'a {
+    timed.iter().map(|by| {
+        by.find(latency).map_or_else(String::new, |latency| format!("{:.2}", latency.latency_reduction_percent))
+    })
 }
 
 fn fields(row: &StudyRow, timed: &[TimedBy]) -> Vec<String> {
@@ -172,9 +243,7 @@ fn fields(row: &StudyRow, timed: &[TimedBy]) -> Vec<String> {
         format!("{:.1}", row.seconds[0]),
         format!("{:.1}", row.seconds[1]),
     ];
-    fields.extend(timed.iter().map(|by| {
-        by.find(&row.latency).map_or_else(String::new, |latency| format!("{:.2}", latency.latency_reduction_percent))
-    }));
+    fields.extend(reductions(&row.latency, timed));
     fields
 }
 

@@ -2,7 +2,7 @@ use super::data::{Data, Origin};
 use super::html::CHARTS;
 use super::samples::{self, row};
 use super::summary::found;
-use super::{study_headline, study_html, study_markdown};
+use super::{study_csv, study_headline, study_html, study_markdown};
 use crate::record::{Study, StudyRow, TimedBy};
 use crate::stats;
 
@@ -252,4 +252,31 @@ fn several_processors_are_told_of() {
     assert!(study_markdown(&study).contains(told));
     study.rows.iter_mut().for_each(|row| row.cpu = Some("B".to_owned()));
     assert!(!study_html(&study).contains("several processors"));
+}
+
+#[test]
+fn the_tables_hold_models_by_lot_and_other_networks_too() {
+    let study = samples::full();
+    let data = drawn(&study_html(&study));
+    let text = study_markdown(&study);
+    let lot = &data["lots"][0];
+    let (five, trained) = (&lot["spread"][0]["five"], &lot["trained"][0]);
+    let number = |value: &serde_json::Value, places: usize| format!("{:.places$}", value.as_f64().unwrap());
+    let row = text.lines().find(|line| line.starts_with("| layers | ") && line.contains("| 100 |")).unwrap();
+    for cell in [number(&five[0], 1), number(&five[2], 1), number(&five[4], 1), trained["count"].to_string()] {
+        assert!(row.contains(&format!("| {cell} |")), "{cell}: {row}");
+    }
+    assert!(row.contains(&format!("| {} ± ", number(&trained["top1"][0], 2))), "{row}");
+    let csv = study_csv(&study);
+    assert_eq!(csv.lines().count(), 1 + study.rows.len() + study.random.len() + study.handcrafted.len());
+    let width = csv.lines().nth(1).unwrap().split(',').count();
+    for (one, line) in study
+        .handcrafted
+        .iter()
+        .zip(csv.lines().rev().take(study.handcrafted.len()).collect::<Vec<_>>().into_iter().rev())
+    {
+        assert!(line.starts_with(&format!("{},,handcrafted,,", one.name)), "{line}");
+        assert_eq!(line.split(',').count(), width, "{line}");
+        assert!(text.contains(&format!("| {} | ", one.name)), "{text}");
+    }
 }
