@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use anyhow::Result;
 use layerprune::analysis::{Channels, Units};
-use layerprune::criteria::{self, Scoring};
+use layerprune::criteria::{self, Scores, Scoring};
 use layerprune::methods::{Then, removed};
 use layerprune::onnx::Model;
-use layerprune::plan::{self, Budgets, Plan};
+use layerprune::plan::{self, Budgets, Constraints, Plan};
 use layerprune::record::{Accuracy, StudyRow};
 use layerprune::stats::SplitMix;
 use layerprune::surgery;
@@ -137,16 +137,13 @@ impl Workshop<'_> {
 
     /// Without the `count` least important layers, by the arm's criterion or by lot.
     fn without_layers(&self, cut: &Cut, count: usize, data: &Data, global: &Global) -> Result<Model> {
-        let options = self.recipe.score.args();
         let by = match &cut.arm.criterion {
             _ if cut.arm.removes.is_some() => Scoring::from(&criteria::RANDOM),
-            Some(criterion) => scoring::parse(std::slice::from_ref(criterion), &options)?.remove(0),
+            Some(criterion) => scoring::parse(std::slice::from_ref(criterion), &self.recipe.score.args())?.remove(0),
             None => Scoring::from(&criteria::IMPRINT),
         };
         let units = model::units(self.model, &Default::default())?;
-        let gather = Gather { model: self.model, units: &units, data: Some(data), options: &options, global };
-        let scores = gather.score(&[by])?.remove(0);
-        let constraints = model::constraints(&self.recipe.limits.args(), &units)?;
+        let (scores, constraints) = self.ranked(&units, by, Some(data), global)?;
         Ok(surgery::apply(self.model, &units, &plan::lowest(&units, &scores, &constraints, count)?)?)
     }
 
@@ -156,14 +153,24 @@ impl Workshop<'_> {
         let plan = match cut.arm.removes() {
             "filters" => self.thinned(&units, cut.seed)?,
             _ => {
-                let options = self.recipe.score.args();
-                let gather = Gather { model: self.model, units: &units, data: None, options: &options, global };
-                let scores = gather.score(&[Scoring::from(&criteria::RANDOM)])?.remove(0);
-                let constraints = model::constraints(&self.recipe.limits.args(), &units)?;
+                let (scores, constraints) = self.ranked(&units, Scoring::from(&criteria::RANDOM), None, global)?;
                 plan::random_layers(&units, &scores, &constraints, &mut SplitMix::new(cut.seed ^ OTHER))?
             }
         };
         Ok(surgery::apply(self.model, &units, &plan)?)
+    }
+
+    /// What layers are worth, and which of them may go.
+    fn ranked(
+        &self,
+        units: &Units,
+        by: Scoring,
+        data: Option<&Data>,
+        global: &Global,
+    ) -> Result<(Scores, Constraints)> {
+        let options = self.recipe.score.args();
+        let scores = Gather { model: self.model, units, data, options: &options, global }.score(&[by])?.remove(0);
+        Ok((scores, model::constraints(&self.recipe.limits.args(), units)?))
     }
 
     fn thinned(&self, units: &Units, seed: u64) -> Result<Plan> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::sizes::gives_size;
 use crate::graph::{Graph, NodeId, Uses, ValueId};
 use crate::ops::{self, OpRule, Role};
 use crate::shapes::Shapes;
@@ -40,7 +41,7 @@ impl Flow {
             }
             let data: Vec<ValueId> = flow.data_inputs(graph, id);
             // The size of the input, which some exporters take the batch size of a later Reshape from, is none of its data.
-            let is_size = matches!(node.op_type(), "Shape" | "Size") && !flow.is_barrier(id);
+            let is_size = gives_size(node) && !flow.is_barrier(id);
             let size_of_input = is_size && data.iter().all(|&value| flow.uses.producer(value).is_none());
             if !data.is_empty() && !size_of_input {
                 let gate = flow.common(&data);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::coupling::{Pin, ValueAxis};
-use crate::graph::{Graph, NodeId, ValueId};
+use crate::graph::{Graph, Node, NodeId, ValueId};
 use crate::ops::{Fact, attribute, axes, slice};
 use crate::proto::tensor_proto::DataType;
 use crate::shapes::Shapes;
@@ -26,7 +26,7 @@ pub(super) fn read_elsewhere(
     let mut pins = Vec::new();
     for (id, node) in graph.nodes() {
         let known = !shapes.barriers().contains_key(&id);
-        if known && matches!(node.op_type(), "Shape" | "Size") {
+        if known && gives_size(node) {
             if let (Some(from), Some(to)) = (node.input(0), node.output(0)) {
                 origins.insert(to, of_shape(graph, shapes, id, from, followed));
             }
@@ -165,4 +165,9 @@ fn through(graph: &Graph, shapes: &Shapes, id: NodeId, known: &BTreeMap<ValueId,
 
 fn is_whole(fact: &Fact) -> bool {
     matches!(fact.data_type, Some(DataType::Int64 | DataType::Int32))
+}
+
+/// Whether a node gives the size of what it reads, and nothing of its numbers.
+pub(super) fn gives_size(node: &Node) -> bool {
+    matches!(node.op_type(), "Shape" | "Size")
 }

@@ -255,12 +255,16 @@ impl Study {
         arms
     }
 
+    /// Every latency that was measured.
+    pub(crate) fn latencies(&self) -> impl Iterator<Item = &LatencyComparison> {
+        let made = self.rows.iter().chain(&self.random).flat_map(|row| &row.latency);
+        made.chain(self.handcrafted.iter().flat_map(|one| &one.latency))
+    }
+
     /// All ways in which latency was measured, by engine and then by batch size.
     #[must_use]
     pub fn timed(&self) -> Vec<TimedBy> {
-        let made = self.rows.iter().chain(&self.random).flat_map(|row| &row.latency);
-        let mut all: Vec<TimedBy> =
-            made.chain(self.handcrafted.iter().flat_map(|one| &one.latency)).map(TimedBy::of).collect();
+        let mut all: Vec<TimedBy> = self.latencies().map(TimedBy::of).collect();
         all.sort();
         all.dedup();
         all
@@ -268,9 +272,7 @@ impl Study {
 
     /// Under what circumstances the numbers were won, as names and values; only what is known.
     pub(crate) fn circumstances(&self) -> Vec<(&'static str, String)> {
-        let made = self.rows.iter().chain(&self.random).flat_map(|row| &row.latency);
-        let mut timed: Vec<&LatencyComparison> =
-            made.chain(self.handcrafted.iter().flat_map(|one| &one.latency)).collect();
+        let mut timed: Vec<&LatencyComparison> = self.latencies().collect();
         timed.sort_by_key(|one| (&one.engine.name, &one.engine.version, one.threads));
         let mut inputs: Vec<&[usize]> = timed.iter().map(|one| &*one.shape).collect();
         inputs.sort_unstable();

@@ -6,7 +6,7 @@ use super::super::page::{Extras, circumstances, page_with, warned};
 use super::data::{Data, Origin};
 use super::{network, processors, study_headline, summary, tables};
 use crate::record::format::counted;
-use crate::record::{LatencyComparison, Study, TimedBy};
+use crate::record::{Study, TimedBy};
 
 const STYLE: &str = include_str!("study.css");
 /// Apache ECharts as it is published; see its folder.
@@ -179,12 +179,10 @@ fn commands(study: &Study) -> Markup {
 
 /// Each kind of warning once for each way of timing, with how often it was given.
 fn warnings(study: &Study) -> Vec<String> {
-    let made = study.rows.iter().chain(&study.random).flat_map(|row| &row.latency);
-    let all: Vec<&LatencyComparison> = made.chain(study.handcrafted.iter().flat_map(|one| &one.latency)).collect();
     let timed = study.timed();
     let mut texts: Vec<String> = processors(study).into_iter().collect();
     for by in &timed {
-        let of: Vec<_> = all.iter().filter(|one| TimedBy::of(one) == *by).collect();
+        let of: Vec<_> = study.latencies().filter(|one| TimedBy::of(one) == *by).collect();
         let mut kinds: Vec<(std::mem::Discriminant<_>, String, usize)> = Vec::new();
         for warning in of.iter().flat_map(|one| &one.warnings) {
             let kind = std::mem::discriminant(warning);

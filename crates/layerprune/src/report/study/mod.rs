@@ -20,8 +20,8 @@ use std::collections::BTreeMap;
 use self::data::{Data, Lot, Quartiles};
 use super::csv::line;
 use super::markdown::{Align, Left, Right, code, escaped, table};
-use crate::record::format::counted;
-use crate::record::{Accuracy, Arm, Handcrafted, LatencyComparison, Spread, Study, StudyRow, TimedBy};
+use crate::record::format::{counted, threads};
+use crate::record::{Accuracy, Arm, Handcrafted, Spread, Study, StudyRow, TimedBy};
 
 /// The study as GitHub-flavoured Markdown: for each budget a table of its arms, the most accurate in bold, then what failed.
 #[must_use]
@@ -32,9 +32,7 @@ pub fn study_markdown(study: &Study) -> String {
         text.push_str(&format!("\n{}\n", escaped(&processors)));
     }
     let arms = study.arms();
-    let mut budgets: Vec<&str> = arms.iter().map(|arm| arm.budget).collect();
-    budgets.dedup();
-    for budget in budgets {
+    for budget in summary::budgets(&arms) {
         let of: Vec<&Arm<'_>> = arms.iter().filter(|arm| arm.budget == budget).collect();
         text.push_str(&format!("\n## {}\n\n{}", escaped(budget), arms_table(study, &of)));
     }
@@ -166,7 +164,7 @@ fn told(by: &TimedBy, all: &[TimedBy]) -> String {
         text.push_str(&format!(", {}", by.engine));
     }
     if all.iter().any(|other| other.threads != by.threads) {
-        text.push_str(&format!(", {} threads", by.threads));
+        text.push_str(&format!(", {}", threads(by.threads)));
     }
     text
 }
@@ -184,51 +182,37 @@ fn spread(of: Option<Spread>, places: usize) -> String {
 #[must_use]
 pub fn study_csv(study: &Study) -> String {
     let timed = study.timed();
-    let mut header: Vec<String> = [
-        "arm",
-        "removes",
-        "budget",
-        "seed",
-        "top1 percent",
-        "top1 before training",
-        "parameters",
-        "macs",
-        "layers removed",
-        "filters removed",
-        "epochs",
-        "seconds of the method",
-        "seconds of training",
-    ]
-    .map(str::to_owned)
-    .to_vec();
+    let mut header = COLUMNS.map(str::to_owned).to_vec();
     header.extend(timed.iter().map(|by| format!("latency reduction percent at {}", told(by, &timed))));
     let mut text = line(&header);
-    study.rows.iter().chain(&study.random).for_each(|row| text.push_str(&line(&fields(row, &timed))));
-    text.extend(study.handcrafted.iter().map(|one| line(&other_fields(one, &timed))));
+    let made = study.rows.iter().chain(&study.random).map(|row| (fields(row), &row.latency));
+    for (fields, latency) in made.chain(study.handcrafted.iter().map(|one| (other_fields(one), &one.latency))) {
+        let reduction = |by: &TimedBy| Some(format!("{:.2}", by.find(latency)?.latency_reduction_percent));
+        let reductions = timed.iter().map(|by| reduction(by).unwrap_or_default());
+        text.push_str(&line(&fields.into_iter().chain(reductions).collect::<Vec<_>>()));
+    }
     text
 }
 
-fn other_fields(one: &Handcrafted, timed: &[TimedBy]) -> Vec<String> {
-    let top1 = one.accuracy.as_ref().map(|accuracy| accuracy.top1.percent).or(one.stated_top1);
-    let mut fields = vec![String::new(); 13];
-    fields[0] = one.name.clone();
-    fields[2] = "handcrafted".to_owned();
-    fields[4] = top1.map_or_else(String::new, |top1| top1.to_string());
-    fields[6] = one.parameters.to_string();
-    fields[7] = one.macs.map_or_else(String::new, |macs| macs.to_string());
-    fields.extend(reductions(&one.latency, timed));
-    fields
-}
+/// Before the latency reductions.
+const COLUMNS: [&str; 13] = [
+    "arm",
+    "removes",
+    "budget",
+    "seed",
+    "top1 percent",
+    "top1 before training",
+    "parameters",
+    "macs",
+    "layers removed",
+    "filters removed",
+    "epochs",
+    "seconds of the method",
+    "seconds of training",
+];
 
-/// A field for each way of timing, empty where there is no number.
-fn reductions<'a>(latency: &'a [LatencyComparison], timed: &'a [TimedBy]) -> impl Iterator<Item = String> + 'a {
-    timed.iter().map(|by| {
-        by.find(latency).map_or_else(String::new, |latency| format!("{:.2}", latency.latency_reduction_percent))
-    })
-}
-
-fn fields(row: &StudyRow, timed: &[TimedBy]) -> Vec<String> {
-    let mut fields = vec![
+fn fields(row: &StudyRow) -> [String; COLUMNS.len()] {
+    [
         row.arm.clone(),
         row.removes.clone(),
         row.budget.clone(),
@@ -242,8 +226,24 @@ fn fields(row: &StudyRow, timed: &[TimedBy]) -> Vec<String> {
         row.epochs.to_string(),
         format!("{:.1}", row.seconds[0]),
         format!("{:.1}", row.seconds[1]),
+    ]
+}
+
+/// The columns from the layers on are of models that are made here.
+fn other_fields(one: &Handcrafted) -> [String; COLUMNS.len()] {
+    let top1 = one.accuracy.as_ref().map(|accuracy| accuracy.top1.percent).or(one.stated_top1);
+    let mut fields = [const { String::new() }; COLUMNS.len()];
+    let known = [
+        one.name.clone(),
+        String::new(),
+        "handcrafted".to_owned(),
+        String::new(),
+        top1.map_or_else(String::new, |top1| top1.to_string()),
+        String::new(),
+        one.parameters.to_string(),
+        one.macs.map_or_else(String::new, |macs| macs.to_string()),
     ];
-    fields.extend(reductions(&row.latency, timed));
+    fields[..known.len()].clone_from_slice(&known);
     fields
 }
 
