@@ -71,12 +71,12 @@ pub fn study_headline(study: &Study) -> String {
         format!("The whole model is right on {:.2} % of {} test images. ", accuracy.top1.percent, accuracy.images)
     });
     let arms = study.arms();
-    let ranked = |layers: bool| {
-        let of = arms.iter().filter(move |arm| (arm.removes == "layers") == layers);
+    let ranked = |removes: &'static str| {
+        let of = arms.iter().filter(move |arm| arm.removes == removes);
         of.filter_map(|arm| Some((arm, arm.top1()?))).max_by(|a, b| a.1.mean.total_cmp(&b.1.mean))
     };
     let told = |best: (&Arm<'_>, Spread)| format!("{} with {}", best.0.arm, spread(Some(best.1), 2));
-    let best = match (ranked(true), ranked(false)) {
+    let best = match (ranked("layers"), ranked("filters")) {
         (Some(layers), Some(filters)) => {
             let (layers, filters) = (told(layers), told(filters));
             format!("Of what removes layers, {layers} % is best; of what removes filters, {filters} %.")

@@ -280,3 +280,17 @@ fn the_tables_hold_models_by_lot_and_other_networks_too() {
         assert!(text.contains(&format!("| {} | ", one.name)), "{text}");
     }
 }
+
+#[test]
+fn what_takes_both_is_not_the_best_of_filters() {
+    let rows = vec![
+        row("sss", "layers", 0, 86.0, 26.0),
+        row("taylor", "filters", 0, 85.0, 26.0),
+        row("halp", "both", 0, 89.0, 26.0),
+    ];
+    let headline = study_headline(&of(rows));
+    assert!(
+        headline.ends_with("sss with 86.00 % is best; of what removes filters, taylor with 85.00 %."),
+        "{headline}"
+    );
+}
