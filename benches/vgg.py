@@ -4,20 +4,30 @@
 # dependencies = ["numpy", "onnx"]
 # ///
 """An untrained VGG-like chain for images of 3x32x32 in 10 classes, batch norms kept: `python3 benches/vgg.py vgg.onnx`;
-with `--vgg16`, the thirteen convolutions of VGG16-BN.
+with `--vgg16` or `--vgg19`, the thirteen or sixteen convolutions of VGG16-BN or VGG19-BN; `--width 0.25` makes these a quarter as wide.
 
 Nine convolutions of 3x3, each with batch norm and ReLU, pools after the 2nd, 4th and 7th; four of them keep their width.
 `layerprune train` gives it weights.
 """
-import sys
+import argparse
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("output")
+depth = parser.add_mutually_exclusive_group()
+depth.add_argument("--vgg16", dest="each", action="store_const", const=3)
+depth.add_argument("--vgg19", dest="each", action="store_const", const=4)
+parser.add_argument("--width", type=float, default=1.0)
+args = parser.parse_args()
+
 WIDTHS = [32, 32, "pool", 64, 64, "pool", 128, 128, 128, "pool", 128, 128]
-if "--vgg16" in sys.argv:
-    WIDTHS = [64, 64, "pool", 128, 128, "pool"] + [256] * 3 + ["pool"] + [512] * 3 + ["pool"] + [512] * 3
+if args.each:
+    stages = [[64] * 2, [128] * 2, [256] * args.each, [512] * args.each, [512] * args.each]
+    WIDTHS = [width for stage in stages for width in ["pool", *stage]][1:]
+WIDTHS = [width if width == "pool" else round(width * args.width) for width in WIDTHS]
 nodes, stored = [], []
 random = np.random.default_rng(0)
 
@@ -60,4 +70,4 @@ graph = helper.make_graph(
 )
 model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8, producer_name="vgg.py")
 onnx.checker.check_model(model, full_check=True)
-onnx.save(model, sys.argv[1])
+onnx.save(model, args.output)
