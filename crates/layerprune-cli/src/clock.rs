@@ -14,13 +14,12 @@ use layerprune::record::{
 use layerprune_infer::{InferError, Session, SessionOptions, bind_shapes, pinned};
 
 use crate::args::ProfileFileArgs;
-use crate::latency::Timer;
+use crate::latency::{FEWEST_WARM_UP, Timer};
 use crate::output::{read_json, write_file};
 use crate::{CannotBeDone, data, interrupt, job, progress};
 
-/// Samples of each model in each run of a profile, and untimed calls before, at least.
+/// Samples of each model in each run of a profile.
 const PART_SAMPLES: usize = 15;
-const PART_WARM_UP: usize = 3;
 
 /// Times models, and keeps each time in the profile of the whole model as soon as it is known.
 pub(crate) struct Clock {
@@ -133,7 +132,7 @@ impl MeasureLatency for Clock {
         let mut quiet = self.timer.clone().brief();
         quiet.global.quiet = true;
         quiet.options.samples = quiet.options.samples.min(PART_SAMPLES);
-        quiet.options.warm_up_calls = quiet.options.warm_up_calls.min(PART_WARM_UP);
+        quiet.options.warm_up_calls = quiet.options.warm_up_calls.min(FEWEST_WARM_UP);
         // A program that times models by itself does so as well as it can, and takes its time.
         let runs = if data::engine(global).tells_times() { 1 } else { parts.runs };
         let parts = Parts { runs, ..parts };

@@ -18,6 +18,8 @@ use crate::{data, interrupt, progress};
 /// Samples after which models are loaded anew, at least, and how often they are loaded at most.
 const SITTING: usize = 15;
 const MOST_SITTINGS: usize = 8;
+/// Untimed calls before, where time is short.
+pub(crate) const FEWEST_WARM_UP: usize = 3;
 
 /// How a latency is measured.
 #[derive(Debug, Clone)]
@@ -50,6 +52,19 @@ impl Timer {
         self.options.warm_up = Duration::from_millis(150);
         self.options.min_time = Duration::from_millis(400);
         self.options.max_time = Duration::from_secs(15);
+        self
+    }
+
+    /// Samples as many as asked for within `time`, but five in any case, and with a tenth of it to warm up. An engine that tells
+    /// times is left to its own pace.
+    pub(crate) fn within(mut self, time: Duration) -> Self {
+        if data::engine(&self.global).tells_times() {
+            return self;
+        }
+        self.options.warm_up = self.options.warm_up.min(time / 10);
+        self.options.warm_up_calls = self.options.warm_up_calls.min(FEWEST_WARM_UP);
+        self.options.min_time = Duration::ZERO;
+        self.options.max_time = time;
         self
     }
 

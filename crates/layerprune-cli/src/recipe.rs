@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use layerprune::criteria::Normalize;
@@ -224,6 +225,9 @@ pub(crate) struct LatencySection {
     pub(crate) batch: Vec<usize>,
     pub(crate) threads: usize,
     pub(crate) samples: usize,
+    /// What timing a result takes at most, at each engine and batch size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_seconds: Option<f64>,
 }
 
 fn is_default(settings: &MethodSettingArgs) -> bool {
@@ -308,7 +312,7 @@ impl RecoverSection {
 
 impl Default for LatencySection {
     fn default() -> Self {
-        Self { engines: Vec::new(), batch: vec![1, 8], threads: 1, samples: 200 }
+        Self { engines: Vec::new(), batch: vec![1, 8], threads: 1, samples: 200, max_seconds: None }
     }
 }
 
@@ -316,6 +320,11 @@ impl LatencySection {
     pub(crate) fn check(&self) -> Result<()> {
         if self.batch.is_empty() || self.batch.contains(&0) || self.threads == 0 || self.samples == 0 {
             return Err(Usage("`latency` needs batch sizes, threads and samples above 0".to_owned()).into());
+        }
+        if let Some(seconds) = self.max_seconds.filter(|seconds| !(*seconds > 0.0 && *seconds <= 3600.0)) {
+            let text =
+                format!("`latency.max-seconds` is {seconds}, a number of seconds above 0 and up to 3600 is needed");
+            return Err(Usage(text).into());
         }
         self.engines.iter().try_for_each(|name| Ok(EngineName::named(name).map(|_| ())?))
     }
@@ -337,7 +346,10 @@ impl LatencySection {
             timers.extend(self.batch.iter().map(|&batch| {
                 let mut timer = self.timer(batch, &global);
                 timer.options.samples = self.samples;
-                timer
+                match self.max_seconds {
+                    Some(seconds) => timer.within(Duration::from_secs_f64(seconds)),
+                    None => timer,
+                }
             }));
         }
         Ok(timers)
@@ -465,7 +477,10 @@ impl Recipe {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::args::Cli;
 
     #[test]
     fn the_example_is_a_recipe_and_survives_being_written_back() {
@@ -498,6 +513,25 @@ mod tests {
     fn the_example_shows_the_defaults() {
         let settings = Recipe::parse(EXAMPLE).unwrap().recover;
         assert_eq!(settings, RecoverSection::default());
+    }
+
+    #[test]
+    fn timing_keeps_to_the_seconds_it_gets() {
+        let global = Cli::try_parse_from(["layerprune", "selfcheck"]).unwrap().global;
+        let timing = |keys: &str| -> Result<Vec<Timer>> {
+            Recipe::parse(&EXAMPLE.replace("samples = 200", keys))?.latency.timers(&global)
+        };
+        let [long, short] = ["samples = 70", "samples = 70\nmax-seconds = 1.5"].map(|keys| timing(keys).unwrap());
+        let options = |timer: &Timer| timer.options;
+        assert!(long.iter().map(options).all(|it| it.samples == 70 && it.max_time > Duration::from_secs(2)));
+        let expected = [Duration::from_millis(150), Duration::ZERO, Duration::from_millis(1500)];
+        assert!(
+            short.iter().map(options).all(|it| [it.warm_up, it.min_time, it.max_time] == expected && it.samples == 70)
+        );
+        for wrong in ["0", "-1", "nan", "1e9"] {
+            let error = timing(&format!("samples = 200\nmax-seconds = {wrong}")).unwrap_err().to_string();
+            assert!(error.starts_with("`latency.max-seconds` is "), "{error}");
+        }
     }
 
     #[test]
