@@ -45,8 +45,9 @@ impl Engine for OnnxRuntime {
             let builder = builder.with_optimization_level(GraphOptimizationLevel::All)?;
             let builder = builder.with_log_level(ort::logging::LogLevel::Error)?;
             let builder = builder.with_inter_threads(1)?;
-            // What is tapped is not timed, and threads that spin take time from those that read the taps.
-            let builder = builder.with_intra_op_spinning(!options.tapped)?;
+            // Threads that spin between two calls take time from the session that is timed in turns with this one, and from
+            // those that read the taps.
+            let builder = builder.with_config_entry("session.force_spinning_stop", "1")?;
             let mut builder = builder.with_intra_threads(options.threads)?;
             builder.commit_from_memory(&model.to_bytes())
         };
