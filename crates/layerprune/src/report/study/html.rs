@@ -27,7 +27,7 @@ pub fn study_html(study: &Study) -> String {
     };
     let sections = html! {
         (summary::summary(study))
-        (random(&data))
+        (random(study, &data))
         (all_models(study, &data))
         (network::network(study, &data))
         (depth(study, &data))
@@ -77,7 +77,7 @@ fn ways(data: &Data, id: &str) -> Markup {
     }
 }
 
-fn random(data: &Data) -> Markup {
+fn random(study: &Study, data: &Data) -> Markup {
     let timed = data.lots.iter().any(|lot| lot.spread.iter().any(Option::is_some));
     let trained = data.lots.iter().any(|lot| lot.trained.iter().any(Option::is_some));
     html! {
@@ -101,7 +101,7 @@ fn random(data: &Data) -> Markup {
                         "Accuracy against latency of models made by lot",
                         "All were trained alike. Crosses are means, their arms standard deviations over models.",
                         ways(data, "lots-timed"),
-                        tables::trained(data),
+                        html! { (tables::trained(data)) (tables::alike(study)) },
                     ))
                 }
             }

@@ -1,5 +1,6 @@
 //! A study as a page, as a table for people, and as one for programs.
 
+mod alike;
 mod data;
 mod html;
 mod network;
@@ -38,6 +39,7 @@ pub fn study_markdown(study: &Study) -> String {
     }
     if !study.random.is_empty() {
         text.push_str(&format!("\n## Models made by lot\n\n{}", lots_table(study)));
+        text.push_str(&alike::markdown(study));
     }
     if !study.handcrafted.is_empty() {
         text.push_str(&format!("\n## Other networks\n\n{}", others_table(study)));

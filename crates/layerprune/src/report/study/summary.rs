@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use super::alike;
 use super::data::told_in_full;
 use super::{spread, told};
 use crate::record::format::{counted, plain, signed};
@@ -176,9 +177,9 @@ fn worth(
 }
 
 pub(super) fn summary(study: &Study) -> Markup {
-    let found = found(study);
+    let (found, by_lot) = (found(study), alike::verdict(study));
     html! {
-        @if !found.is_empty() {
+        @if !found.is_empty() || by_lot.is_some() {
             section.summary aria-labelledby="summary" {
                 h2 #summary { "Summary" }
                 div.cards {
@@ -188,6 +189,12 @@ pub(super) fn summary(study: &Study) -> Markup {
                             p.verdict { (verdict) }
                             p { (latency) }
                             dl { @for (name, text) in best { dt { (name) } dd { (text) } } }
+                        }
+                    }
+                    @if let Some(verdict) = by_lot {
+                        article {
+                            h3 { "models made by lot" }
+                            p.verdict { (verdict) }
                         }
                     }
                 }

@@ -202,7 +202,9 @@ fn what_is_absent_leaves_no_part_behind() {
     without(|study| study.layers.clear(), &["The network"]);
     without(|study| study.failures.clear(), &["No model"]);
     without(|study| study.commands.clear(), &["To make it again"]);
-    without(|study| study.rows.clear(), &["Summary", "Methods", "Warnings"]);
+    without(|study| study.rows.clear(), &["Methods", "Warnings"]);
+    let none = |study: &mut Study| (study.rows, study.random) = (Vec::new(), Vec::new());
+    without(none, &["Summary", "Models made by lot", "Methods", "Warnings"]);
     without(|study| (study.savings, study.handcrafted) = (None, Vec::new()), &[]);
     let mut study = samples::full();
     (study.scores, study.savings) = (Vec::new(), None);
