@@ -43,28 +43,31 @@ impl Timer {
         }
     }
 
-    /// Samples enough to steer by, in about a second for a small model. An engine that tells times is asked no less often.
-    pub(crate) fn brief(mut self) -> Self {
-        if data::engine(&self.global).tells_times() {
-            return self;
-        }
-        self.options.samples = 60;
-        self.options.warm_up = Duration::from_millis(150);
-        self.options.min_time = Duration::from_millis(400);
-        self.options.max_time = Duration::from_secs(15);
-        self
+    /// Samples enough to steer by, in about a second for a small model.
+    pub(crate) fn brief(self) -> Self {
+        self.paced(|options| {
+            options.samples = 60;
+            options.warm_up = Duration::from_millis(150);
+            options.min_time = Duration::from_millis(400);
+            options.max_time = Duration::from_secs(15);
+        })
     }
 
-    /// Samples as many as asked for within `time`, but five in any case, and with a tenth of it to warm up. An engine that tells
-    /// times is left to its own pace.
-    pub(crate) fn within(mut self, time: Duration) -> Self {
-        if data::engine(&self.global).tells_times() {
-            return self;
+    /// Samples as many as asked for within `time`, but five in any case, and with a tenth of it to warm up.
+    pub(crate) fn within(self, time: Duration) -> Self {
+        self.paced(|options| {
+            options.warm_up = options.warm_up.min(time / 10);
+            options.warm_up_calls = options.warm_up_calls.min(FEWEST_WARM_UP);
+            options.min_time = Duration::ZERO;
+            options.max_time = time;
+        })
+    }
+
+    /// At another pace, but for an engine that tells times: that is left to its own.
+    fn paced(mut self, change: impl FnOnce(&mut LatencyOptions)) -> Self {
+        if !data::engine(&self.global).tells_times() {
+            change(&mut self.options);
         }
-        self.options.warm_up = self.options.warm_up.min(time / 10);
-        self.options.warm_up_calls = self.options.warm_up_calls.min(FEWEST_WARM_UP);
-        self.options.min_time = Duration::ZERO;
-        self.options.max_time = time;
         self
     }
 
