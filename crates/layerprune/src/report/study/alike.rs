@@ -5,13 +5,11 @@ use std::collections::BTreeMap;
 use super::super::markdown::{Left, Right, escaped, table};
 use super::data::told_in_full;
 use crate::record::format::{counted, plain, signed};
-use crate::record::{Study, TimedBy};
-use crate::stats;
+use crate::record::{Spread, Study, TimedBy};
+use crate::stats::Z_95;
 
 /// Latency reductions within so many points are alike.
 const BAND: f64 = 10.0;
-/// Half the width of a 95 % interval in standard errors.
-const Z: f64 = 1.96;
 
 /// Top-1 of models that lost layers less that of models that lost filters, in points, at equal latency.
 ///
@@ -43,12 +41,13 @@ impl Alike {
         bands.retain(|_, kinds| kinds.iter().all(|top1| !top1.is_empty()));
         let (mut weights, mut differences, mut squares, mut freedom) = (0.0, 0.0, 0.0, 0);
         for kinds in bands.values() {
-            let [layers, filters] = kinds.each_ref().map(|top1| (top1.len() as f64, stats::mean(top1).unwrap_or(0.0)));
-            let weight = layers.0 * filters.0 / (layers.0 + filters.0);
+            let [layers, filters] = [Spread::of(&kinds[0])?, Spread::of(&kinds[1])?];
+            let [many_layers, many_filters] = kinds.each_ref().map(|top1| top1.len() as f64);
+            let weight = many_layers * many_filters / (many_layers + many_filters);
             weights += weight;
-            differences += weight * (layers.1 - filters.1);
-            for (top1, mean) in kinds.iter().zip([layers.1, filters.1]) {
-                squares += top1.iter().map(|top1| (top1 - mean).powi(2)).sum::<f64>();
+            differences += weight * (layers.mean - filters.mean);
+            for (top1, spread) in kinds.iter().zip([layers, filters]) {
+                squares += spread.deviation.map_or(0.0, |deviation| deviation.powi(2) * (top1.len() - 1) as f64);
                 freedom += top1.len() - 1;
             }
         }
@@ -57,89 +56,99 @@ impl Alike {
             models: [0, 1].map(|kind| bands.values().map(|kinds| kinds[kind].len()).sum()),
             between: [lowest, highest + BAND],
             difference: differences / weights,
-            margin: Z * (squares / freedom as f64 / weights).sqrt(),
+            margin: Z_95 * (squares / freedom as f64 / weights).sqrt(),
         })
     }
 
     fn is_noise(&self) -> bool {
         self.difference.abs() <= self.margin
     }
-}
 
-/// Every way of timing that has models to compare.
-pub(super) fn all(study: &Study) -> Vec<(TimedBy, Alike)> {
-    study.timed().into_iter().filter_map(|by| Alike::of(study, &by).map(|alike| (by, alike))).collect()
-}
-
-/// Which kind is ahead at equal latency.
-pub(super) fn verdict(study: &Study) -> Option<String> {
-    let all = all(study);
-    let count = |is: fn(&Alike) -> bool| all.iter().filter(|(_, alike)| is(alike)).count();
-    let mut text = match all.as_slice() {
-        [] => return None,
-        [(_, only)] => {
-            let points = format!("{} points of top-1 (±{})", plain(only.difference.abs(), 2), plain(only.margin, 2));
-            match (only.is_noise(), only.difference > 0.0) {
-                (true, _) => {
-                    format!(
-                        "At equal latency, layers and filters by lot cannot be told apart: they differ by {points}."
-                    )
-                }
-                (false, true) => format!("At equal latency, removing layers by lot is ahead by {points}."),
-                (false, false) => format!("At equal latency, removing filters by lot is ahead by {points}."),
+    fn verdict(&self) -> String {
+        let points = format!("{} points of top-1 (±{})", plain(self.difference.abs(), 2), plain(self.margin, 2));
+        match (self.is_noise(), self.difference > 0.0) {
+            (true, _) => {
+                format!("At equal latency, layers and filters by lot cannot be told apart: they differ by {points}.")
             }
+            (false, true) => format!("At equal latency, removing layers by lot is ahead by {points}."),
+            (false, false) => format!("At equal latency, removing filters by lot is ahead by {points}."),
         }
-        several => {
-            let differences = || several.iter().map(|(_, alike)| alike.difference);
-            format!(
-                "At equal latency, removing layers by lot is ahead of removing filters in {} of {} ways of timing, behind in {}, and cannot \
-                 be told apart in {}: it differs by {} to {} points of top-1.",
-                count(|it| !it.is_noise() && it.difference > 0.0),
-                several.len(),
-                count(|it| !it.is_noise() && it.difference < 0.0),
-                count(Alike::is_noise),
-                signed(differences().fold(f64::INFINITY, f64::min), 2),
-                signed(differences().fold(f64::NEG_INFINITY, f64::max), 2)
-            )
-        }
-    };
-    let ways = counted((study.timed().len() - all.len()) as u64, "more way", "more ways");
-    if !ways.starts_with('0') {
-        text.push_str(&format!(" By {ways} of timing, no models of the two kinds are alike in latency."));
     }
-    Some(text)
 }
 
-pub(super) const COLUMNS: [&str; 5] = [
-    "timed by",
-    "latency reductions %",
-    "models without layers",
-    "models without filters",
-    "layers less filters, points of top-1",
-];
-
-/// The cells of [`COLUMNS`].
-pub(super) fn rows(study: &Study) -> Vec<[String; COLUMNS.len()]> {
-    let timed = study.timed();
-    let row = |(by, alike): (TimedBy, Alike)| {
-        [
-            told_in_full(&by, &timed),
-            format!("{} to {}", plain(alike.between[0], 0), plain(alike.between[1], 0)),
-            alike.models[0].to_string(),
-            alike.models[1].to_string(),
-            format!("{} ± {}", signed(alike.difference, 2), plain(alike.margin, 2)),
-        ]
-    };
-    all(study).into_iter().map(row).collect()
+/// The comparison for every way of timing that has models to compare.
+pub(super) struct Comparisons {
+    timed: Vec<TimedBy>,
+    all: Vec<(TimedBy, Alike)>,
 }
 
-/// As Markdown, with the verdict before; empty where there is nothing to compare.
-pub(super) fn markdown(study: &Study) -> String {
-    let Some(verdict) = verdict(study) else { return String::new() };
-    let align = [Left, Right, Right, Right, Right];
-    let rows = rows(study).into_iter().map(|row| row.map(|cell| escaped(&cell)));
-    let header = std::array::from_fn(|column| (COLUMNS[column], align[column]));
-    format!("\n{}\n\n{}", escaped(&verdict), table(header, rows))
+impl Comparisons {
+    pub(super) const COLUMNS: [&str; 5] = [
+        "timed by",
+        "latency reductions %",
+        "models without layers",
+        "models without filters",
+        "layers less filters, points of top-1",
+    ];
+
+    pub(super) fn of(study: &Study) -> Self {
+        let timed = study.timed();
+        let all = timed.iter().filter_map(|by| Some((by.clone(), Alike::of(study, by)?))).collect();
+        Self { timed, all }
+    }
+
+    /// Which kind is ahead at equal latency.
+    pub(super) fn verdict(&self) -> Option<String> {
+        let mut text = match self.all.as_slice() {
+            [] => return None,
+            [(_, only)] => only.verdict(),
+            _ => self.count(),
+        };
+        let ways = self.timed.len() - self.all.len();
+        if ways > 0 {
+            let ways = counted(ways as u64, "more way", "more ways");
+            text.push_str(&format!(" By {ways} of timing, no models of the two kinds are alike in latency."));
+        }
+        Some(text)
+    }
+
+    /// In how many ways of timing which kind is ahead.
+    fn count(&self) -> String {
+        let count = |is: fn(&Alike) -> bool| self.all.iter().filter(|(_, alike)| is(alike)).count();
+        let differences = || self.all.iter().map(|(_, alike)| alike.difference);
+        format!(
+            "At equal latency, removing layers by lot is ahead of removing filters in {} of {} ways of timing, behind in {}, and cannot \
+             be told apart in {}: it differs by {} to {} points of top-1.",
+            count(|it| !it.is_noise() && it.difference > 0.0),
+            self.all.len(),
+            count(|it| !it.is_noise() && it.difference < 0.0),
+            count(Alike::is_noise),
+            signed(differences().fold(f64::INFINITY, f64::min), 2),
+            signed(differences().fold(f64::NEG_INFINITY, f64::max), 2)
+        )
+    }
+
+    /// The cells of [`Self::COLUMNS`].
+    pub(super) fn rows(&self) -> impl Iterator<Item = [String; Self::COLUMNS.len()]> {
+        self.all.iter().map(|(by, alike)| {
+            [
+                told_in_full(by, &self.timed),
+                format!("{} to {}", plain(alike.between[0], 0), plain(alike.between[1], 0)),
+                alike.models[0].to_string(),
+                alike.models[1].to_string(),
+                format!("{} ± {}", signed(alike.difference, 2), plain(alike.margin, 2)),
+            ]
+        })
+    }
+
+    /// As Markdown, with the verdict before; empty where there is nothing to compare.
+    pub(super) fn markdown(&self) -> String {
+        let Some(verdict) = self.verdict() else { return String::new() };
+        let align = [Left, Right, Right, Right, Right];
+        let rows = self.rows().map(|row| row.map(|cell| escaped(&cell)));
+        let header = std::array::from_fn(|column| (Self::COLUMNS[column], align[column]));
+        format!("\n{}\n\n{}", escaped(&verdict), table(header, rows))
+    }
 }
 
 #[cfg(test)]
@@ -152,6 +161,14 @@ mod tests {
             row(&format!("random:{removes}"), removes, seed as u64, top1, reduction)
         });
         Study { random: random.collect(), ..samples::empty() }
+    }
+
+    fn verdict(study: &Study) -> Option<String> {
+        Comparisons::of(study).verdict()
+    }
+
+    fn markdown(study: &Study) -> String {
+        Comparisons::of(study).markdown()
     }
 
     #[test]
@@ -174,7 +191,7 @@ mod tests {
         let weights = 2.0 / 3.0 + 1.0;
         assert!((alike.difference - (2.0 / 3.0 * 3.0 - 4.0) / weights).abs() < 1e-12, "{alike:?}");
         // Three cells of two, each one off its mean by one.
-        assert!((alike.margin - 1.96 * (2.0 / weights).sqrt()).abs() < 1e-12, "{alike:?}");
+        assert!((alike.margin - Z_95 * (2.0 / weights).sqrt()).abs() < 1e-12, "{alike:?}");
         assert_eq!(
             verdict(&study).unwrap(),
             "At equal latency, layers and filters by lot cannot be told apart: they differ by 1.20 points of top-1 (±2.15)."

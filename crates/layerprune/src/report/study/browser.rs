@@ -15,6 +15,17 @@ const LISTEN: &str = "<script>window.errors = [];\
     addEventListener('securitypolicyviolation', (event) => errors.push(event.violatedDirective + ' ' + event.blockedURI));\
     for (const kind of ['error', 'warn']) console[kind] = (...said) => errors.push(said.join(' '));</script>";
 
+/// Uses the page as a reader would.
+const USE: &str = include_str!("probe.js");
+/// Waits for the figures, and that is all.
+const OPEN: &str = "(() => { const plots = [...document.querySelectorAll('.plot')];\
+    plots.forEach((plot) => echarts.getInstanceByDom(plot).getZr().flush());\
+    const drawnAfterMs = performance.now();\
+    const result = document.body.appendChild(document.createElement('pre'));\
+    result.id = 'result';\
+    result.textContent = JSON.stringify({ errors: window.errors, drawnAfterMs,\
+      empty: plots.filter((plot) => plot.querySelectorAll('svg path').length < 5).map((plot) => plot.id) }); })();";
+
 const FRAME: &str = "<!doctype html><iframe src=study.html width=360 height=800 style='border:0'></iframe><pre id=\"result\"></pre>\
     <script>addEventListener('message', (event) => { document.getElementById('result').textContent = event.data; });</script>";
 /// Lets the frame's message arrive; the clock then runs ahead of time.
@@ -29,8 +40,8 @@ fn chromium() -> Option<PathBuf> {
     })
 }
 
-/// What the probe saw on the page of `study`; `None` where there is no browser.
-fn seen(study: &Study, options: &[&str]) -> Option<Value> {
+/// What `probe` saw on the page of `study`; `None` where there is no browser.
+fn seen(study: &Study, probe: &str, options: &[&str]) -> Option<Value> {
     let Some(browser) = chromium() else {
         println!("skipped: no Chromium in PATH; CHROME may name one");
         return None;
@@ -38,7 +49,7 @@ fn seen(study: &Study, options: &[&str]) -> Option<Value> {
     let page = study_html(study).replacen("<head>", &format!("<head>{LISTEN}"), 1);
     // The library has the word too.
     let (page, _) = page.rsplit_once("</body>").unwrap();
-    let page = format!("{page}<script>{}</script></body></html>", include_str!("probe.js"));
+    let page = format!("{page}<script>{probe}</script></body></html>");
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("study.html"), page).unwrap();
     // A window is no narrower than 500 pixels, a frame is.
@@ -61,7 +72,7 @@ fn seen(study: &Study, options: &[&str]) -> Option<Value> {
 }
 
 fn used_as_a_reader_would(study: &Study, options: &[&str]) -> Option<Value> {
-    let seen = seen(study, options)?;
+    let seen = seen(study, USE, options)?;
     println!("charts drawn {} ms after navigation began, {options:?}", seen["drawnAfterMs"]);
     assert_eq!(seen["errors"], serde_json::json!([]));
     for (figure, least) in [("boxes", 1200), ("lots", 80), ("points", 140), ("depth", 27)] {
@@ -101,4 +112,13 @@ fn the_page_fits_a_phone() {
     let Some(phone) = used_as_a_reader_would(&samples::full(), &[PHONE]) else { return };
     assert_eq!(phone["width"], 360);
     assert!(phone["overflow"].as_i64() <= Some(0), "{} wide, {} over", phone["width"], phone["overflow"]);
+}
+
+#[test]
+fn pages_of_real_records_open() {
+    for (name, study) in samples::real() {
+        let Some(seen) = seen(&study, OPEN, &["--window-size=1200,900"]) else { return };
+        println!("{name}: charts drawn {} ms after navigation began", seen["drawnAfterMs"]);
+        assert_eq!((&seen["errors"], &seen["empty"]), (&serde_json::json!([]), &serde_json::json!([])), "{name}");
+    }
 }

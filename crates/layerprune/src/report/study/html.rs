@@ -3,6 +3,7 @@
 use maud::{Markup, PreEscaped, html};
 
 use super::super::page::{Extras, circumstances, page_with, warned};
+use super::alike::Comparisons;
 use super::data::{Data, Origin};
 use super::{network, processors, study_headline, summary, tables};
 use crate::record::format::counted;
@@ -20,14 +21,14 @@ const MEANS: &str = "lots";
 /// tables.
 #[must_use]
 pub fn study_html(study: &Study) -> String {
-    let data = Data::of(study);
+    let (data, alike) = (Data::of(study), Comparisons::of(study));
     let title = match study.model.path.as_str() {
         "" => "Study".to_owned(),
         path => format!("Study of {path}"),
     };
     let sections = html! {
-        (summary::summary(study))
-        (random(study, &data))
+        (summary::summary(study, &alike))
+        (random(&data, &alike))
         (all_models(study, &data))
         (network::network(study, &data))
         (depth(study, &data))
@@ -77,7 +78,7 @@ fn ways(data: &Data, id: &str) -> Markup {
     }
 }
 
-fn random(study: &Study, data: &Data) -> Markup {
+fn random(data: &Data, alike: &Comparisons) -> Markup {
     let timed = data.lots.iter().any(|lot| lot.spread.iter().any(Option::is_some));
     let trained = data.lots.iter().any(|lot| lot.trained.iter().any(Option::is_some));
     html! {
@@ -101,7 +102,7 @@ fn random(study: &Study, data: &Data) -> Markup {
                         "Accuracy against latency of models made by lot",
                         "All were trained alike. Crosses are means, their arms standard deviations over models.",
                         ways(data, "lots-timed"),
-                        html! { (tables::trained(data)) (tables::alike(study)) },
+                        html! { (tables::trained(data)) (tables::alike(alike)) },
                     ))
                 }
             }

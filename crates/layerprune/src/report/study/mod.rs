@@ -18,6 +18,7 @@ pub use html::study_html;
 
 use std::collections::BTreeMap;
 
+use self::alike::Comparisons;
 use self::data::{Data, Lot, Quartiles};
 use super::csv::line;
 use super::markdown::{Align, Left, Right, code, escaped, table};
@@ -39,7 +40,7 @@ pub fn study_markdown(study: &Study) -> String {
     }
     if !study.random.is_empty() {
         text.push_str(&format!("\n## Models made by lot\n\n{}", lots_table(study)));
-        text.push_str(&alike::markdown(study));
+        text.push_str(&Comparisons::of(study).markdown());
     }
     if !study.handcrafted.is_empty() {
         text.push_str(&format!("\n## Other networks\n\n{}", others_table(study)));

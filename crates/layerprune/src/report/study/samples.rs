@@ -1,11 +1,26 @@
 //! A made-up study of the size of a real one.
 
+use std::fs;
+use std::path::Path;
+
 use super::super::samples::{accuracy, comparison, realistic};
 use crate::record::{
     Accuracy, Circumstances, EngineInfo, Handcrafted, LatencyComparison, STUDY_SCHEMA, SavingRow, Savings, Study,
     StudyFailure, StudyRow, SweepBaseline, Verdict, Warning,
 };
 use crate::stats::SplitMix;
+
+/// The records of real studies, by their files.
+pub(super) fn real() -> Vec<(String, Study)> {
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/results");
+    let names = ["methods/study", "layers-or-filters/resnet56-random", "layers-or-filters/resnet56-table"];
+    let more = ["layers-or-filters/vgg19-random", "layers-or-filters/vgg19-table"];
+    let read = |name: &str| {
+        let text = fs::read_to_string(results.join(format!("{name}.json"))).unwrap();
+        (name.to_owned(), serde_json::from_str(&text).unwrap())
+    };
+    names.into_iter().chain(more).map(read).collect()
+}
 
 /// A study in which nothing was made.
 pub(super) fn empty() -> Study {

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::alike;
+use super::alike::Comparisons;
 use super::data::told_in_full;
 use super::{spread, told};
 use crate::record::format::{counted, plain, signed};
@@ -176,8 +176,8 @@ fn worth(
     text + "."
 }
 
-pub(super) fn summary(study: &Study) -> Markup {
-    let (found, by_lot) = (found(study), alike::verdict(study));
+pub(super) fn summary(study: &Study, alike: &Comparisons) -> Markup {
+    let (found, by_lot) = (found(study), alike.verdict());
     html! {
         @if !found.is_empty() || by_lot.is_some() {
             section.summary aria-labelledby="summary" {

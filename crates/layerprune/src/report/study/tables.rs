@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::super::page::{absent, table};
-use super::alike;
+use super::alike::Comparisons;
 use super::data::{Data, Dot, Lot, Origin, told_in_full};
 use super::spread;
 use super::summary::budgets;
@@ -191,13 +191,13 @@ pub(super) fn trained(data: &Data) -> Markup {
 }
 
 /// Layers against filters where the latency fell alike.
-pub(super) fn alike(study: &Study) -> Markup {
-    let rows = alike::rows(study);
+pub(super) fn alike(comparisons: &Comparisons) -> Markup {
+    let rows: Vec<_> = comparisons.rows().collect();
     html! {
         @if !rows.is_empty() {
             (table(
                 "Models made by lot at equal latency (bands of ten points of latency reduction that hold both kinds), with 95 % intervals.",
-                html! { tr { @for name in alike::COLUMNS { th scope="col" { (name) } } } },
+                html! { tr { @for name in Comparisons::COLUMNS { th scope="col" { (name) } } } },
                 html! {
                     @for [timed, cells @ ..] in &rows { tr { th scope="row" { (timed) } @for cell in cells { td.n { (cell) } } } }
                 },

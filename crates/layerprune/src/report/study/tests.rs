@@ -18,12 +18,28 @@ fn of(rows: Vec<StudyRow>) -> Study {
 
 #[test]
 fn every_number_that_is_drawn_is_that_of_the_record() {
-    let study = samples::full();
-    let data = drawn(&study_html(&study));
-    let timed = study.timed();
+    let data = shows_its_record(&samples::full());
     let models = data["models"].as_array().unwrap();
     assert_eq!(models.len(), 1 + 144 + 200 + 2);
     assert_eq!(models[0]["top1"], 93.4);
+}
+
+#[test]
+fn pages_of_real_records_are_small_and_show_their_numbers() {
+    for (name, study) in samples::real() {
+        shows_its_record(&study);
+        let bytes = study_html(&study).len();
+        println!("{name}: {bytes} bytes");
+        assert!(bytes < 5_000_000, "{name}: {bytes} bytes");
+    }
+}
+
+/// Holds what the page draws against the record; gives what is drawn.
+fn shows_its_record(study: &Study) -> serde_json::Value {
+    let data = drawn(&study_html(study));
+    let timed = study.timed();
+    let models = data["models"].as_array().unwrap();
+    assert_eq!(models.len(), 1 + study.rows.len() + study.random.len() + study.handcrafted.len());
     for (model, row) in models[1..].iter().zip(study.rows.iter().chain(&study.random)) {
         assert_eq!((model["arm"].as_str(), model["file"].as_str()), (Some(row.arm.as_str()), Some(row.file.as_str())));
         assert_eq!((model["seed"].as_u64(), model["filters"].as_u64()), (Some(row.seed), Some(row.filters as u64)));
@@ -46,6 +62,7 @@ fn every_number_that_is_drawn_is_that_of_the_record() {
             assert_eq!(drawn["accuracy"], accuracy.unwrap_or_default());
         }
     }
+    data
 }
 
 #[test]
