@@ -517,7 +517,7 @@ mod tests {
 
     #[test]
     fn timing_keeps_to_the_seconds_it_gets() {
-        let global = Cli::try_parse_from(["layerprune", "selfcheck"]).unwrap().global;
+        let global = Cli::try_parse_from(["layerprune", "demo"]).unwrap().global;
         let timing = |keys: &str| -> Result<Vec<Timer>> {
             Recipe::parse(&EXAMPLE.replace("samples = 200", keys))?.latency.timers(&global)
         };
