@@ -24,6 +24,8 @@ const OPEN: &str = "(() => { const plots = [...document.querySelectorAll('.plot'
     const result = document.body.appendChild(document.createElement('pre'));\
     result.id = 'result';\
     result.textContent = JSON.stringify({ errors: window.errors, drawnAfterMs,\
+      cut: plots.flatMap((plot) => [...plot.querySelectorAll('svg text')]\
+        .filter((text) => text.getBoundingClientRect().left < plot.getBoundingClientRect().left - 1).map((text) => text.textContent)),\
       empty: plots.filter((plot) => plot.querySelectorAll('svg path').length < 5).map((plot) => plot.id) }); })();";
 
 const FRAME: &str = "<!doctype html><iframe src=study.html width=360 height=800 style='border:0'></iframe><pre id=\"result\"></pre>\
@@ -119,6 +121,8 @@ fn pages_of_real_records_open() {
     for (name, study) in samples::real() {
         let Some(seen) = seen(&study, OPEN, &["--window-size=1200,900"]) else { return };
         println!("{name}: charts drawn {} ms after navigation began", seen["drawnAfterMs"]);
-        assert_eq!((&seen["errors"], &seen["empty"]), (&serde_json::json!([]), &serde_json::json!([])), "{name}");
+        for what in ["errors", "cut", "empty"] {
+            assert_eq!(seen[what], serde_json::json!([]), "{name}: {what}");
+        }
     }
 }

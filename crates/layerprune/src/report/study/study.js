@@ -57,10 +57,13 @@
 
   // What the figures share
 
+  // Room for labels is measured by their own font, not by that of the whole chart.
+  const FONT = "system-ui, sans-serif";
+
   function axis(name, more = {}) {
     return {
       type: "value", name, scale: true, nameLocation: "middle", nameGap: 30,
-      nameTextStyle: { color: colour("muted") }, axisLabel: { color: colour("muted"), hideOverlap: true },
+      nameTextStyle: { color: colour("muted") }, axisLabel: { color: colour("muted"), fontFamily: FONT, hideOverlap: true },
       axisLine: { lineStyle: { color: colour("muted") } }, splitLine: { lineStyle: { color: colour("edge") } }, ...more,
     };
   }
@@ -70,7 +73,7 @@
       type: "inside", filterMode: "none", zoomOnMouseWheel: "ctrl", moveOnMouseMove: "shift", moveOnMouseWheel: false, ...axes,
     });
     return {
-      animation: false, textStyle: { fontFamily: "system-ui, sans-serif", color: colour("text") },
+      animation: false, textStyle: { fontFamily: FONT, color: colour("text") },
       grid: { left: 56, right: 20, top: 48, bottom: 48 },
       legend: { type: "scroll", top: 0, textStyle: { color: colour("text") }, pageTextStyle: { color: colour("text") },
         inactiveColor: colour("edge"), pageIconColor: colour("text"), pageIconInactiveColor: colour("edge") },
@@ -111,7 +114,7 @@
       grid: { left: 8, right: 20, top: 12, bottom: 48, containLabel: true },
       xAxis: axis("latency reduction in %"),
       yAxis: axis("", { type: "category", data: shown.map(label), inverse: true, splitLine: { show: false },
-        axisLabel: { color: colour("text"), fontSize: 12, lineHeight: 14 } }),
+        axisLabel: { color: colour("text"), fontFamily: FONT, fontSize: 12, lineHeight: 14 } }),
       series: [
         { type: "boxplot", name: "spread", boxWidth: [8, 26], data: shown.map((row) => ({
           value: row.lot.spread[row.by].five, lines: () => about(row),
@@ -203,7 +206,7 @@
     });
     return frame({
       xAxis: axis("layer or block, in forward order", { type: "category", data: layers.map((layer) => data.layers[layer]),
-        axisLabel: { color: colour("muted"), formatter: (_, at) => String(at + 1) }, splitLine: { show: false } }),
+        axisLabel: { color: colour("muted"), fontFamily: FONT, formatter: (_, at) => String(at + 1) }, splitLine: { show: false } }),
       yAxis: axis("accuracy in %", { nameGap: 40 }), series,
     });
   }
