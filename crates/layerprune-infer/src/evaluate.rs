@@ -92,7 +92,8 @@ where
 {
     for batch in batches {
         let batch = batch.map_err(|source| InferError::Data(source.into()))?;
-        let outputs = run_batch(session, &batch)?;
+        check_batch(&batch)?;
+        let outputs = session.run(&batch.images, batch.shape)?;
         let scores = outputs.outputs().first().ok_or_else(|| tally.not_class_scores(&[], batch.labels.len()))?;
         tally.add(scores, &batch.labels)?;
         if observer(Progress { images: tally.images }).is_break() {
@@ -102,12 +103,13 @@ where
     Ok(())
 }
 
-/// Runs the model on the images of a batch, after checking that it is one.
-pub(crate) fn run_batch(session: &Session, batch: &Batch) -> Result<crate::session::Outputs, InferError> {
-    if batch.labels.len() != batch.shape[0] {
-        return Err(InferError::LabelCount { images: batch.shape[0], labels: batch.labels.len() });
+pub(crate) fn check_batch(batch: &Batch) -> Result<(), InferError> {
+    let images = batch.shape[0];
+    if batch.labels.len() == images {
+        Ok(())
+    } else {
+        Err(InferError::LabelCount { images, labels: batch.labels.len() })
     }
-    session.run(&batch.images, batch.shape)
 }
 
 struct Tally<'a> {

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use layerprune::batch::{Batch, Maps};
 
 use crate::error::InferError;
-use crate::evaluate::run_batch;
+use crate::evaluate::check_batch;
 use crate::progress::Progress;
 use crate::session::Session;
 
@@ -26,9 +26,8 @@ where
     let mut images = 0;
     for batch in batches {
         let batch = batch.map_err(|source| InferError::Data(source.into()))?;
-        let outputs = run_batch(session, &batch)?;
-        let taps: Vec<Maps<'_>> = outputs.taps().map(|array| Maps { data: &array.data, shape: &array.shape }).collect();
-        visit(&taps, &batch.labels).map_err(InferError::Visit)?;
+        check_batch(&batch)?;
+        session.lend_taps(&batch.images, batch.shape, |taps| visit(taps, &batch.labels).map_err(InferError::Visit))?;
         images += batch.labels.len() as u64;
         if observer(Progress { images }).is_break() {
             return Err(InferError::Interrupted);

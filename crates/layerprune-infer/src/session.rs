@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use layerprune::batch::Maps;
 use layerprune::graph::ValueId;
 use layerprune::onnx::Model;
 use layerprune::proto::ValueInfoProto;
@@ -182,6 +183,24 @@ impl Session {
         Ok(Outputs { arrays, outputs: self.outputs.len(), taps: self.taps.clone() })
     }
 
+    /// Runs the model on images in N,C,H,W order and lends `read` the taps' values, in the order in which the taps were given.
+    ///
+    /// # Errors
+    /// As [`Session::run`], or what `read` returns.
+    pub(crate) fn lend_taps(
+        &self,
+        images: &[f32],
+        shape: [usize; 4],
+        mut read: impl FnMut(&[Maps<'_>]) -> Result<(), InferError>,
+    ) -> Result<(), InferError> {
+        let inputs = [Input::f32(&shape[..], images)];
+        self.check(&inputs)?;
+        self.executable.lend(&inputs, &mut |found| {
+            let taps: Vec<Maps<'_>> = self.taps.iter().map(|&place| found[place]).collect();
+            read(&taps)
+        })
+    }
+
     pub(crate) fn is_tapped(&self) -> bool {
         !self.taps.is_empty()
     }
@@ -204,6 +223,12 @@ impl Session {
     /// How long `calls` of the engine's own call take, and nothing else. The inputs have passed [`Session::check`].
     pub(crate) fn time(&self, inputs: &[Input<'_>], calls: usize, clock: &dyn Clock) -> Result<Duration, InferError> {
         self.executable.time(inputs, calls, clock)
+    }
+}
+
+impl Array {
+    pub(crate) fn maps(&self) -> Maps<'_> {
+        Maps { data: &self.data, shape: &self.shape }
     }
 }
 

@@ -1,7 +1,10 @@
 //! ONNX Runtime beside the embedded engine. Without its shared library these tests say so and pass.
 
+use std::ops::ControlFlow;
+
+use layerprune::batch::{Batch, Maps};
 use layerprune::onnx::Model;
-use layerprune_infer::{InferError, Input, LatencyOptions, Session, SessionOptions, engine_named, measure};
+use layerprune_infer::{InferError, Input, LatencyOptions, Session, SessionOptions, engine_named, features, measure};
 use layerprune_testing::{resnet, vgg};
 
 use crate::models::{classifier, lookup, one_thread};
@@ -48,6 +51,15 @@ fn taps_and_integers_are_served() {
     let outputs = session.run(&crate::models::IMAGES, [2, 1, 2, 2]).unwrap();
     assert_eq!(outputs.tap(0), outputs.tap(2));
     assert_eq!(outputs.tap(1).data, crate::models::IMAGES);
+    let batch = Batch::new(crate::models::IMAGES.to_vec(), [2, 1, 2, 2], vec![1, 0]);
+    let lent = |taps: &[Maps<'_>], labels: &[usize]| {
+        assert_eq!(labels, [1, 0]);
+        let computed = outputs.taps().map(|tap| Maps { data: &tap.data, shape: &tap.shape });
+        assert_eq!(taps, computed.collect::<Vec<_>>());
+        Ok(())
+    };
+    let go_on = |_| ControlFlow::Continue(());
+    assert_eq!(features(&session, [Ok::<_, InferError>(batch)], lent, go_on).unwrap(), 2);
     let Some([rten, onnxruntime]) = both(&lookup()) else { return };
     let inputs = [Input::i64(vec![2], vec![2, 0]), Input::f32(vec![2, 2], vec![0.5, 0.25, -1.0, 8.0])];
     let [a, b] = [rten, onnxruntime].map(|session| session.run_inputs(&inputs).unwrap());
@@ -59,7 +71,7 @@ fn taps_and_integers_are_served() {
 fn engines_are_not_timed_against_each_other() {
     let Some([rten, onnxruntime]) = both(&classifier(-2.0)) else { return };
     let input = [Input::f32(vec![2, 1, 2, 2], crate::models::IMAGES.to_vec())];
-    let go_on = |_| std::ops::ControlFlow::Continue(());
+    let go_on = |_| ControlFlow::Continue(());
     let error = measure(&[&rten, &onnxruntime], &input, &LatencyOptions::default(), go_on).unwrap_err();
     assert!(error.to_string().contains("engine"), "{error}");
 }

@@ -2,8 +2,10 @@
 
 mod library;
 
+use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
 
+use layerprune::batch::Maps;
 use layerprune::onnx::Model;
 use layerprune::record::EngineInfo;
 use ort::session::builder::GraphOptimizationLevel;
@@ -61,15 +63,43 @@ impl Engine for OnnxRuntime {
 
 impl Executable for Loaded {
     fn run(&self, inputs: &[Input<'_>]) -> Result<Vec<Array>, InferError> {
+        self.read(inputs, |found| {
+            let owned = found.into_iter().map(|(shape, data)| Array { shape, data: data.into_owned() });
+            Ok(owned.collect())
+        })
+    }
+
+    fn lend(
+        &self,
+        inputs: &[Input<'_>],
+        read: &mut dyn FnMut(&[Maps<'_>]) -> Result<(), InferError>,
+    ) -> Result<(), InferError> {
+        self.read(inputs, |found| {
+            let maps: Vec<Maps<'_>> = found.iter().map(|(shape, data)| Maps { data, shape }).collect();
+            read(&maps)
+        })
+    }
+}
+
+/// Shape and elements; borrowed where they are `f32` already.
+type Found<'v> = (Vec<usize>, Cow<'v, [f32]>);
+
+impl Loaded {
+    /// Hands all outputs to `read` where they lie in the engine's memory, which is its own until `read` returns.
+    fn read<T>(
+        &self,
+        inputs: &[Input<'_>],
+        read: impl FnOnce(Vec<Found<'_>>) -> Result<T, InferError>,
+    ) -> Result<T, InferError> {
         let fed = inputs.iter().zip(&self.inputs).map(|(input, name)| Ok((name.as_str(), to_value(name, input)?)));
         let fed = fed.collect::<Result<Vec<_>, InferError>>()?;
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let found = session.run(fed).map_err(|source| failed(None, source))?;
         let take = |name: &String| {
             let value = found.get(name).ok_or_else(|| failed(Some(name), ort::Error::new("it was not computed")))?;
-            to_array(name, value)
+            numbers(name, value)
         };
-        self.outputs.iter().map(take).collect()
+        read(self.outputs.iter().map(take).collect::<Result<_, _>>()?)
     }
 }
 
@@ -86,21 +116,25 @@ fn to_value<'v>(name: &str, input: &'v Input<'_>) -> Result<SessionInputValue<'v
     })
 }
 
-fn to_array(name: &str, value: &DynValue) -> Result<Array, InferError> {
-    macro_rules! numbers {
+fn numbers<'v>(name: &str, value: &'v DynValue) -> Result<Found<'v>, InferError> {
+    macro_rules! extract {
         ($type:ty, $convert:expr) => {{
             let (shape, data) = value.try_extract_tensor::<$type>().map_err(|source| failed(Some(name), source))?;
-            let shape = shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect();
-            Ok(Array { shape, data: data.iter().map($convert).collect() })
+            (shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect(), $convert(data))
         }};
     }
-    match value.dtype() {
-        ValueType::Tensor { ty: TensorElementType::Float32, .. } => numbers!(f32, |&x| x),
-        ValueType::Tensor { ty: TensorElementType::Float64, .. } => numbers!(f64, |&x| x as f32),
-        ValueType::Tensor { ty: TensorElementType::Int64, .. } => numbers!(i64, |&x| x as f32),
-        ValueType::Tensor { ty: TensorElementType::Int32, .. } => numbers!(i32, |&x| x as f32),
-        ValueType::Tensor { ty: TensorElementType::Int8, .. } => numbers!(i8, |&x| f32::from(x)),
-        ValueType::Tensor { ty: TensorElementType::Uint8, .. } => numbers!(u8, |&x| f32::from(x)),
-        other => Err(InferError::OutputType { output: name.to_owned(), found: other.to_string() }),
+    macro_rules! converted {
+        ($type:ty, $convert:expr) => {
+            extract!($type, |data: &[$type]| data.iter().map($convert).collect())
+        };
     }
+    Ok(match value.dtype() {
+        ValueType::Tensor { ty: TensorElementType::Float32, .. } => extract!(f32, Cow::Borrowed),
+        ValueType::Tensor { ty: TensorElementType::Float64, .. } => converted!(f64, |&x| x as f32),
+        ValueType::Tensor { ty: TensorElementType::Int64, .. } => converted!(i64, |&x| x as f32),
+        ValueType::Tensor { ty: TensorElementType::Int32, .. } => converted!(i32, |&x| x as f32),
+        ValueType::Tensor { ty: TensorElementType::Int8, .. } => converted!(i8, |&x| f32::from(x)),
+        ValueType::Tensor { ty: TensorElementType::Uint8, .. } => converted!(u8, |&x| f32::from(x)),
+        other => return Err(InferError::OutputType { output: name.to_owned(), found: other.to_string() }),
+    })
 }
