@@ -36,6 +36,9 @@ pub(super) struct State {
     pub(super) rows: Vec<EpochRow>,
     /// Seconds that the epoch under way took so far.
     pub(super) seconds: f64,
+    /// How many of them went by in waiting for images.
+    #[serde(default)]
+    pub(super) waited: f64,
     /// The library's checkpoint.
     weights: String,
     /// The folder of the model that is the result if no later epoch's is: the best so far, or that of the epoch training
@@ -45,7 +48,15 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(circumstances: BTreeMap<String, String>) -> Self {
-        Self { schema: SCHEMA, circumstances, rows: Vec::new(), seconds: 0.0, weights: String::new(), result: None }
+        Self {
+            schema: SCHEMA,
+            circumstances,
+            rows: Vec::new(),
+            seconds: 0.0,
+            waited: 0.0,
+            weights: String::new(),
+            result: None,
+        }
     }
 }
 

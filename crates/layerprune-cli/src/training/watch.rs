@@ -65,8 +65,10 @@ pub(super) struct Watch<'a> {
     saved: Instant,
     /// What would be saved behind the last step of the epoch, if its end is interrupted.
     last_step: Option<Checkpoint>,
-    /// What the epoch waited for images so far.
+    /// What the epoch waited for images since it began, or was taken up again.
     waited: Duration,
+    /// Seconds that it had waited before it was taken up again.
+    waited_before: f64,
     names: Names,
     fault: Option<anyhow::Error>,
 }
@@ -88,6 +90,7 @@ impl<'a> Watch<'a> {
         let going_on = (before > 0)
             .then(|| format!("going on after {}, from `{}`", progress(done, epochs, steps), run.checkpoint.display()));
         Ok(Self {
+            waited_before: state.waited,
             log: EpochLog::begin(&run.log, &state.rows)?,
             events: run.tensorboard.as_deref().map(|folder| EventFile::begin(folder, before as u64)).transpose()?,
             run,
@@ -108,7 +111,8 @@ impl<'a> Watch<'a> {
         })
     }
 
-    /// Takes note of what happened, and says whether to go on. `waited` is what the epoch waited for images so far.
+    /// Takes note of what happened, and says whether to go on. `waited` is what the epoch waited for images since it began, or
+    /// was taken up again.
     pub(super) fn see(&mut self, event: Event<'_>, waited: Duration) -> ControlFlow<()> {
         self.waited = waited;
         self.say_going_on();
@@ -203,9 +207,10 @@ impl<'a> Watch<'a> {
             learning_rate: Some(self.run.chosen.settings.learning_rate_at(summary.epoch, self.steps - 1, self.steps)),
             seconds: Some(self.seconds()),
             images: Some(summary.images),
+            waited: Some(self.waited()),
             ..EpochRow::default()
         };
-        if let Some(text) = starved(self.waited.as_secs_f64(), self.seconds()) {
+        if let Some(text) = starved(self.waited(), self.seconds()) {
             self.bar.note(self.run.global, &text);
         }
         let model = done.model()?;
@@ -240,7 +245,11 @@ impl<'a> Watch<'a> {
 
     /// Writes a checkpoint that was taken when `done` epochs, and steps of the next, were done.
     fn save(&mut self, checkpoint: &Checkpoint, done: (usize, usize)) -> Result<()> {
-        self.state.seconds = if done.1 == 0 { 0.0 } else { self.seconds() };
+        if done.1 == 0 {
+            (self.state.seconds, self.state.waited, self.waited_before) = (0.0, 0.0, 0.0);
+        } else {
+            (self.state.seconds, self.state.waited) = (self.seconds(), self.waited());
+        }
         self.began = Instant::now();
         self.folder.save(&mut self.state, checkpoint, &format!("{}-{}", done.0, done.1))?;
         self.saved = Instant::now();
@@ -250,6 +259,11 @@ impl<'a> Watch<'a> {
     /// Seconds that the epoch under way took so far.
     fn seconds(&self) -> f64 {
         self.state.seconds + self.began.elapsed().as_secs_f64()
+    }
+
+    /// How many of them went by in waiting for images.
+    fn waited(&self) -> f64 {
+        self.waited_before + self.waited.as_secs_f64()
     }
 
     /// Whether there are no more epochs to do: all are done, or patience is at its end.

@@ -23,8 +23,8 @@ fn epochs(place: &Place, output: &str) -> Vec<Value> {
     let text = String::from_utf8(place.bytes(&format!("{output}.epochs.jsonl"))).unwrap();
     let mut rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     for row in &mut rows {
-        assert!(row["seconds"].as_f64().unwrap() > 0.0);
-        row["seconds"] = Value::Null;
+        let [seconds, waited] = ["seconds", "waited"].map(|key| row[key].take().as_f64().unwrap());
+        assert!(seconds > 0.0 && (0.0..=seconds).contains(&waited), "{waited} of {seconds}");
     }
     rows
 }

@@ -40,6 +40,7 @@ fn each_epoch_is_a_line_of_json() {
             "seconds",
             "held_out_loss",
             "images",
+            "waited",
         ];
         let mut keys = keys;
         keys.sort_unstable();

@@ -329,6 +329,9 @@ pub struct EpochRow {
     /// Training images that were seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<usize>,
+    /// How many of its seconds went by in waiting for images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited: Option<f64>,
     /// Whether the model of this epoch is what training came to.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub kept: bool,
