@@ -12,7 +12,7 @@ use layerprune::plan::{Budgets, LatencyBudget};
 use layerprune_infer::{ENGINES, TimeSource};
 use serde::Serialize;
 
-pub(crate) use self::method::{MethodArgs, MethodSettingArgs, RemovesArg};
+pub(crate) use self::method::{MethodArgs, MethodSettingArgs, RemovesArg, unread};
 pub(crate) use self::training::{
     FinetuneArgs, GoingOnArgs, Init, Keep, KeepingArgs, LossName, OptimizerName, Preset, SettingArgs, TrainArgs,
 };

@@ -397,6 +397,7 @@ impl Recipe {
             return if unused { Err(Usage(text.to_owned()).into()) } else { Ok(None) };
         };
         let method = methods::called(name, "prune.method")?;
+        self.method.expect_readers(&[method], "method.")?;
         if self.budgets()?.needs() == 0 || prune.search == Search::Exact {
             let text = "`prune.method` goes with budgets, and without `search`: `latency-reduction`, `max-latency`, `speedup`, `macs`, \
                         `params`";

@@ -1,11 +1,13 @@
 //! Flags of published methods.
 
+use anyhow::Result;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
-use layerprune::methods::{METHODS, Method, MethodSettings, Removes, named};
+use layerprune::methods::{METHODS, Method, MethodSettings, Removes, Setting, named};
 use serde::{Deserialize, Serialize};
 
 use super::{percent, positive};
+use crate::Usage;
 
 /// A published method, and what can be set of it.
 #[derive(Debug, Clone, Default, Args)]
@@ -92,6 +94,48 @@ impl MethodArgs {
 }
 
 impl MethodSettingArgs {
+    /// Refuses what is set and none of `methods` reads. `place` stands before the names: the dashes of flags, or the table of a
+    /// recipe.
+    pub(crate) fn expect_readers(&self, methods: &[&Method], place: &str) -> Result<()> {
+        let read = |setting: Setting| methods.iter().any(|method| method.reads.contains(&setting));
+        match self.given().into_iter().find(|(_, setting)| !read(*setting)) {
+            Some((name, setting)) => Err(unread(&format!("{place}{name}"), setting)),
+            None => Ok(()),
+        }
+    }
+
+    /// What is set, by name, and what it is to methods.
+    fn given(&self) -> Vec<(&'static str, Setting)> {
+        let Self {
+            removes,
+            method_epochs,
+            method_batches,
+            method_step,
+            method_rounds,
+            method_strength,
+            method_learning_rate,
+            method_images,
+            method_batch_size,
+            method_pad_crop,
+            method_flip,
+        } = self;
+        let all = [
+            ("removes", Setting::Removes, removes.is_some()),
+            ("method-epochs", Setting::Epochs, method_epochs.is_some()),
+            ("method-batches", Setting::Batches, method_batches.is_some()),
+            ("method-step", Setting::Step, method_step.is_some()),
+            ("method-rounds", Setting::Rounds, method_rounds.is_some()),
+            ("method-strength", Setting::Strength, method_strength.is_some()),
+            ("method-learning-rate", Setting::LearningRate, method_learning_rate.is_some()),
+            ("method-images", Setting::Images, method_images.is_some()),
+            // How a method trains, if it does.
+            ("method-batch-size", Setting::LearningRate, method_batch_size.is_some()),
+            ("method-pad-crop", Setting::LearningRate, method_pad_crop.is_some()),
+            ("method-flip", Setting::LearningRate, method_flip.is_some()),
+        ];
+        all.into_iter().filter(|(.., given)| *given).map(|(name, setting, _)| (name, setting)).collect()
+    }
+
     /// The library's settings, with `criterion` where one is given.
     pub(crate) fn settings(&self, criterion: Option<&str>) -> MethodSettings {
         let default = MethodSettings::default();
@@ -110,6 +154,13 @@ impl MethodSettingArgs {
             images: self.method_images.unwrap_or(default.images),
         }
     }
+}
+
+/// That `what` does nothing, and with which methods it would do something.
+pub(crate) fn unread(what: &str, setting: Setting) -> anyhow::Error {
+    let readers: Vec<&str> =
+        METHODS.iter().filter(|method| method.reads.contains(&setting)).map(|method| method.name).collect();
+    Usage(format!("`{what}` would do nothing here; methods that read it: {}", readers.join(", "))).into()
 }
 
 fn short_help() -> String {

@@ -57,6 +57,7 @@ pub(crate) fn run(args: &PruneArgs, global: &Global) -> Result<()> {
     if let Some(method) = args.method.method() {
         return super::prune_by_method::run(args, method, global);
     }
+    args.method.settings.expect_readers(&[], "--")?;
     if args.iterative && args.what.layers.is_none() {
         return Err(Usage("`--iterative` goes with `--layers K`".to_owned()).into());
     }

@@ -1,12 +1,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use layerprune::methods::{Method, MethodSettings, Removed, Then, removed};
+use layerprune::methods::{Method, MethodSettings, Removed, Setting, Then, removed};
 use layerprune::record::LatencyComparison;
 use serde::Serialize;
 
 use super::prune::{filter_limits, search_constraints};
-use crate::args::{Global, PruneArgs};
+use crate::args::{Global, PruneArgs, unread};
 use crate::data;
 use crate::latency::Timer;
 use crate::methods::Asked;
@@ -31,6 +31,10 @@ pub(crate) fn run(args: &PruneArgs, method: &'static Method, global: &Global) ->
     let Some(path) = &args.output else {
         return Err(Usage("`--method` writes a model: give `-o FILE`".to_owned()).into());
     };
+    args.method.settings.expect_readers(&[method], "--")?;
+    if args.choice.criterion.is_some() && !method.reads.contains(&Setting::Criterion) {
+        return Err(unread("--criterion", Setting::Criterion));
+    }
     let model = model::read(&args.model)?;
     let shapes = model::input_shapes(&args.choice.shapes, &model)?;
     let units = model::units(&model, &shapes)?;

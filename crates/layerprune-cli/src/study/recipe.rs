@@ -140,12 +140,18 @@ impl StudyRecipe {
         if recipe.method.removes.is_some() {
             return refuse("what `random` removes is a part of its name: `random:layers`, `random:filters`");
         }
+        let arms = recipe.arms()?;
+        recipe.method.expect_readers(&arms.iter().map(|arm| arm.method).collect::<Vec<_>>(), "method.")?;
         Ok(recipe)
+    }
+
+    fn arms(&self) -> Result<Vec<Arm>> {
+        self.arms.iter().map(|name| Arm::parse(name)).collect()
     }
 
     /// Everything that is to be done, in the order of the record.
     pub(crate) fn jobs(&self) -> Result<Vec<Job>> {
-        let arms: Vec<Arm> = self.arms.iter().map(|name| Arm::parse(name)).collect::<Result<_>>()?;
+        let arms = self.arms()?;
         let mut goals: Vec<Goal> = self.latency_reductions.iter().map(|&percent| Goal::reduction(percent)).collect();
         goals.extend(self.layers.iter().map(|&count| Goal::Layers(count)));
         let mut cuts = Vec::new();

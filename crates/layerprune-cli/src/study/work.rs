@@ -3,11 +3,12 @@
 use std::fmt;
 
 use anyhow::Result;
-use layerprune::methods::{Method, Removes};
+use layerprune::criteria::{Normalize, Scoring};
+use layerprune::methods::{Method, Removes, Setting};
 use layerprune::plan::{Budgets, LatencyBudget};
 
 use super::recipe::HandcraftedSection;
-use crate::args::RemovesArg;
+use crate::args::{RemovesArg, unread};
 use crate::{Usage, methods, model};
 
 /// Something to be done.
@@ -112,7 +113,14 @@ impl Arm {
             }
             _ => None,
         };
-        let criterion = variant.filter(|_| removes.is_none()).map(str::to_owned);
+        let criterion = variant.filter(|_| removes.is_none());
+        if let Some(criterion) = criterion {
+            if !found.reads.contains(&Setting::Criterion) {
+                return Err(unread(&format!(":{criterion}` of `{method}"), Setting::Criterion));
+            }
+            Scoring::parse(criterion, Normalize::None).map_err(|error| Usage(format!("`arms`: {error}")))?;
+        }
+        let criterion = criterion.map(str::to_owned);
         Ok(Self { name: name.to_owned(), method: found, criterion, removes })
     }
 
@@ -145,5 +153,10 @@ mod tests {
         assert!(Arm::parse("random:channels").is_err());
         let error = Arm::parse("tailor").unwrap_err().to_string();
         assert!(error.starts_with("`arms`: there is no method `tailor`; known are layerprune, "), "{error}");
+        let error = Arm::parse("layerprune:bn-scale").unwrap_err().to_string();
+        assert!(error.starts_with("`arms`: there is no criterion `bn-scale`; there are "), "{error}");
+        let error = Arm::parse("taylor:imprint").unwrap_err().to_string();
+        let readers = "methods that read it: layerprune, layerprune-iterative, scratch";
+        assert_eq!(error, format!("`:imprint` of `taylor` would do nothing here; {readers}"));
     }
 }

@@ -2,6 +2,7 @@
 #![cfg(unix)]
 
 use layerprune::graph::tensor;
+use layerprune::methods::{self, Setting};
 use layerprune::onnx::Model;
 
 use crate::nets;
@@ -9,7 +10,7 @@ use crate::place::{Done, Place};
 
 /// A microsecond for each byte of the model.
 const BYTES: &str = "command:echo latency_us: $(wc -c < {model})";
-const FLAGS: &str = "--data idx:data --normalize none --threads 1 --method-batch-size 8";
+const FLAGS: &str = "--data idx:data --normalize none --threads 1";
 
 /// Sets numbers of a stored tensor.
 fn change(model: &mut Model, name: &str, to: impl Fn(usize, f32) -> f32) {
@@ -52,8 +53,11 @@ fn useless_block(model: &mut Model) {
 }
 
 fn prune(place: &Place, method: &str, flags: &str) -> Done {
+    let reads = methods::named(method).unwrap().reads;
+    let batches = if reads.contains(&Setting::Batches) { "--method-batches 2" } else { "" };
+    let batch_size = if reads.contains(&Setting::LearningRate) { "--method-batch-size 8" } else { "" };
     let done = place.run_with(
-        &format!("prune net.onnx --method {method} {FLAGS} --method-batches 2 {flags} -o pruned.onnx"),
+        &format!("prune net.onnx --method {method} {FLAGS} {batches} {batch_size} {flags} -o pruned.onnx"),
         &["--engine", BYTES],
     );
     assert_eq!(done.code, Some(0), "{method}: {done}");
@@ -147,7 +151,9 @@ fn a_lot_is_drawn_by_the_seed() {
 #[test]
 fn a_method_that_was_killed_goes_on_and_ends_alike() {
     let command = |output: &str| {
-        format!("prune net.onnx --method taylor {FLAGS} --method-batches 6 --method-step 4% --macs 40% -o {output}")
+        format!(
+            "prune net.onnx --method taylor {FLAGS} --method-batch-size 8 --method-batches 6 --method-step 4% --macs 40% -o {output}"
+        )
     };
     let place = Place::with_data(&nets::residual());
     place.ok(&command("whole.onnx"));
@@ -187,6 +193,16 @@ fn what_a_method_cannot_do_is_said() {
             "`--floor` says how many filters of a layer stay",
         ),
         ("--method tailor --macs 50% -o pruned.onnx", "invalid value 'tailor'"),
+        (
+            "--method hrank --criterion imprint --macs 50% -o pruned.onnx",
+            "`--criterion` would do nothing here; methods that",
+        ),
+        (
+            "--method slimming --method-rounds 2 --macs 50% -o pruned.onnx",
+            "`--method-rounds` would do nothing here; methods that read it: halp",
+        ),
+        ("--method hrank --method-flip --macs 50% -o pruned.onnx", "`--method-flip` would do nothing here"),
+        ("--layers 1 --method-epochs 3 -o pruned.onnx", "`--method-epochs` would do nothing here"),
     ] {
         let done = place.run(&format!("prune net.onnx {flags}"));
         assert_ne!(done.code, Some(0), "{flags}");

@@ -107,14 +107,19 @@ fn a_study_that_was_killed_goes_on_and_ends_with_the_same_record() {
 #[test]
 fn failures_are_told_and_do_not_stop_the_rest() {
     let place = place();
-    let recipe = RECIPE.replace("\"halp\"", "\"layerprune:no-such\"").replace("[0, 1]", "[0]");
+    let recipe = RECIPE.replace("[10]", "[10, 99]").replace("[0, 1]", "[0]");
     place.write("study.toml", &recipe);
     let done = study(&place, "");
     assert_eq!(done.code, Some(0), "{done}");
     let record = record(&place);
-    assert_eq!(record["rows"].as_array().unwrap().len(), 3);
-    assert_eq!(record["failures"][0]["arm"], "layerprune:no-such");
-    assert!(record["failures"][0]["reason"].as_str().unwrap().contains("no-such"), "{record}");
+    assert_eq!(record["rows"].as_array().unwrap().len(), 4);
+    let failures = record["failures"].as_array().unwrap();
+    assert_eq!((failures.len(), &failures[0]["arm"]), (4, &record["rows"][0]["arm"]));
+    for failure in failures {
+        assert_eq!(failure["budget"], "latency reduction 99 %");
+        let whole = if failure["arm"] == "halp" { "latency reduction 74.3 %" } else { "latency reduction 99 %" };
+        assert!(failure["reason"].as_str().unwrap().starts_with(&format!("{whole} cannot be met: ")), "{failure}");
+    }
     assert!(done.stdout.contains("## No model"), "{done}");
     let unknown = study(&place, "--job 0123");
     assert_eq!(unknown.code, Some(2));
@@ -137,6 +142,9 @@ fn the_example_is_printed_and_faults_of_a_recipe_are_named() {
             "seeds = [0]\n[random]\nmodels = 1\ntrained = 2",
             "`random.trained` is at most `random.models`",
         ),
+        ("\"halp\"", "\"layerprune:no-such\"", "there is no criterion `no-such`; there are "),
+        ("\"halp\"", "\"taylor:imprint\"", "`:imprint` of `taylor` would do nothing here"),
+        ("method-batches = 1", "method-strength = 1", "`method.method-strength` would do nothing here"),
         ("samples = 5", "samples = 5\nengines = [\"torch\"]", "there is no engine `torch`; known are "),
         ("seeds = [0, 1]", "seeds = [0]\nlayers = [0]", "`layers` are numbers above 0"),
     ] {

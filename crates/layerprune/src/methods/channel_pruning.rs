@@ -11,6 +11,7 @@ pub(super) static CHANNEL_PRUNING: Method = Method {
     needs: "images without labels",
     differs: "the same share of each layer's channels goes instead of shares chosen by hand; a residual trunk, and what enters a block, \
               stays whole; the fit has an intercept and a small penalty; 32 places of each image instead of 10",
+    reads: &[],
     then: Then::FineTuning,
     run: |task| reconstruction::run(task, CHANNEL_PRUNING.name, Chooser::Lasso),
 };

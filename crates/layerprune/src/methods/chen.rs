@@ -11,6 +11,7 @@ pub(super) static CHEN: Method = Method {
     needs: "labels",
     differs: "the threshold on the gain is whatever meets the budgets, and told; features are pooled as for imprinting before the \
               classifier reads them",
+    reads: &[],
     then: Then::Distillation,
     run,
 };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::task::{Parts, Reached};
-use super::{Method, MethodError, Pruned, Removes, Sparse, Task, Then};
+use super::{Method, MethodError, Pruned, Removes, Setting, Sparse, Task, Then};
 use crate::analysis::{Channel, ChannelGroup, Channels, ReadGroup, Units};
 use crate::onnx::Model;
 use crate::pipeline::{LATENCY_SAMPLES, LatencyFit, LatencyModel, MeasureLatency, fit_latency};
@@ -22,6 +22,7 @@ pub(super) static ECC: Method = Method {
               line over its first half; all layers that read a channel lose it together; duals begin at what a layer's weakest \
               channel is worth instead of at 0; where the clock does not agree with the bilinear model, its budget is lowered by \
               what is missing and the training goes on, at most three times",
+    reads: &[Setting::Epochs, Setting::LearningRate],
     then: Then::Distillation,
     run,
 };

@@ -1,4 +1,4 @@
-use super::{Method, MethodError, Pruned, Removes, Task, Then, rounds};
+use super::{Method, MethodError, Pruned, Removes, Setting, Task, Then, rounds};
 use crate::criteria::FEATURE_MAPS;
 
 /// Feature maps whose product with their gradient is smallest go in rounds, layers being normalised.
@@ -9,6 +9,7 @@ pub(super) static FEATURE_MAPS_METHOD: Method = Method {
     source: "Molchanov et al., \"Pruning Convolutional Neural Networks for Resource Efficient Inference\", ICLR 2017",
     needs: "labels",
     differs: "`step` percent of the feature maps go in a round instead of one; no penalty by FLOPs",
+    reads: &[Setting::Batches, Setting::LearningRate, Setting::Step],
     then: Then::FineTuning,
     run,
 };

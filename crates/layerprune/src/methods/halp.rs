@@ -1,7 +1,7 @@
 use super::error::at;
 use super::one_shot;
 use super::task::{Limits, Parts};
-use super::{Method, MethodError, Pruned, Removes, Sight, Task, Then};
+use super::{Method, MethodError, Pruned, Removes, Setting, Sight, Task, Then};
 use crate::criteria::{Scoring, TAYLOR_BATCH_NORM};
 use crate::onnx::Model;
 use crate::pipeline::{Cutting, PROFILE_RUNS, Parts as Timed, Strategy, proposer};
@@ -16,6 +16,7 @@ pub(super) static HALP: Method = Method {
     needs: "labels; a limit on latency; batch norms that are not folded away",
     differs: "`rounds` rounds instead of 30, each with `batches` of training; the table is measured anew on what each round leaves; \
               a layer may also go as a whole where its filters could not",
+    reads: &[Setting::Batches, Setting::LearningRate, Setting::Rounds],
     then: Then::FineTuning,
     run,
 };
@@ -38,7 +39,8 @@ fn run(task: &mut Task<'_>) -> Result<Pruned, MethodError> {
         let now = task.ports.compare(task.model, &model).map_err(at("timing"))?;
         let end = budget.reduction_percent(now.baseline.median_ms);
         let goal = goal_percent(end, (round + 1).min(rounds), rounds);
-        let step = relative_percent(goal, now.latency_reduction_percent);
+        // In hundredths, for whoever reads why it cannot be met.
+        let step = (100.0 * relative_percent(goal, now.latency_reduction_percent)).ceil() / 100.0;
         model = self::round(task, &model, &limits, step)?;
         if round + 1 >= rounds {
             let reached = task.confirmed(&model)?;

@@ -12,6 +12,7 @@ pub(super) static HRANK_METHOD: Method = Method {
     needs: "images; about 500 are enough (`--samples 500`)",
     differs: "one share for all layers, the least that meets the budgets, instead of shares set by hand; all layers are cut at once \
               and trained together afterwards, instead of one after the other with 30 epochs each",
+    reads: &[],
     then: Then::FineTuning,
     run,
 };

@@ -1,6 +1,6 @@
 use super::error::at;
 use super::task::Parts;
-use super::{Method, MethodError, Pruned, Removes, Task, Then, one_shot};
+use super::{Method, MethodError, Pruned, Removes, Setting, Task, Then, one_shot};
 use crate::criteria::{Normalize, Scoring};
 use crate::plan;
 use crate::surgery;
@@ -13,6 +13,7 @@ pub(super) static LAYERPRUNE: Method = Method {
     source: "Elkerdawy et al., \"To Filter Prune, or to Layer Prune, That Is The Question\", ACCV 2020",
     needs: "labels for most criteria (`criterion`, imprinting where not given)",
     differs: "imprinting is judged on held-out training images instead of the test set; the model is frozen while it is scored",
+    reads: &[Setting::Criterion],
     then: Then::FineTuning,
     run: once,
 };
@@ -25,6 +26,7 @@ pub(super) static LAYERPRUNE_ITERATIVE: Method = Method {
     source: "Elkerdawy et al., ACCV 2020, the iterative variant",
     needs: "labels",
     differs: "`batches` of training between two removals instead of 30 epochs",
+    reads: &[Setting::Criterion, Setting::Batches, Setting::LearningRate],
     then: Then::FineTuning,
     run: iteratively,
 };

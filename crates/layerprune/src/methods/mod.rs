@@ -32,7 +32,7 @@ use crate::plan::WidthBudget;
 
 pub use difference::{LayerLeft, Removed, removed};
 pub use error::MethodError;
-pub use settings::{MethodSettings, Removes};
+pub use settings::{MethodSettings, Removes, Setting};
 pub use task::{Pruned, Task};
 
 /// Every method, one line each, in the order of the paper's tables.
@@ -70,6 +70,8 @@ pub struct Method {
     pub needs: &'static str,
     /// Where this differs from what was published.
     pub differs: &'static str,
+    /// Which settings it reads; others do nothing.
+    pub reads: &'static [Setting],
     /// How what it leaves is trained.
     pub then: Then,
     run: fn(&mut Task<'_>) -> Result<Pruned, MethodError>,

@@ -1,5 +1,5 @@
 use super::error::at;
-use super::{Method, MethodError, Pruned, Removes, Sight, Task, Then, one_shot};
+use super::{Method, MethodError, Pruned, Removes, Setting, Sight, Task, Then, one_shot};
 use crate::criteria::{self, Scoring};
 use crate::plan::Scope;
 
@@ -11,6 +11,7 @@ pub(super) static RANDOM: Method = Method {
     source: "the control of Elkerdawy et al., ACCV 2020",
     needs: "nothing",
     differs: "nothing that is known",
+    reads: &[Setting::Removes],
     then: Then::FineTuning,
     run,
 };

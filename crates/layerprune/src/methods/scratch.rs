@@ -1,5 +1,5 @@
 use super::error::at;
-use super::{Method, MethodError, Pruned, Removes, Task, Then, layerprune};
+use super::{Method, MethodError, Pruned, Removes, Setting, Task, Then, layerprune};
 
 /// The control: the architecture that `layerprune` leaves, from random weights.
 pub(super) static SCRATCH: Method = Method {
@@ -9,6 +9,7 @@ pub(super) static SCRATCH: Method = Method {
     source: "Liu et al., \"Rethinking the Value of Network Pruning\", ICLR 2019, scratch-B",
     needs: "as `layerprune`",
     differs: "equal compute is that of the fine-tuning which the other methods get, unless more epochs are given",
+    reads: &[Setting::Criterion],
     then: Then::Scratch,
     run,
 };

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct MethodSettings {
-    /// What `layerprune` and `scratch` rank layers by.
+    /// What `layerprune`, `layerprune-iterative` and `scratch` rank layers by.
     pub criterion: String,
     /// What `random` removes.
     pub removes: Removes,
@@ -22,6 +22,29 @@ pub struct MethodSettings {
     pub learning_rate: Option<f64>,
     /// Held-out images that a sensitivity sweep looks at.
     pub images: usize,
+}
+
+/// One of [`MethodSettings`], by which a method says what it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setting {
+    /// [`MethodSettings::criterion`].
+    Criterion,
+    /// [`MethodSettings::removes`].
+    Removes,
+    /// [`MethodSettings::epochs`].
+    Epochs,
+    /// [`MethodSettings::batches`].
+    Batches,
+    /// [`MethodSettings::step`].
+    Step,
+    /// [`MethodSettings::rounds`].
+    Rounds,
+    /// [`MethodSettings::strength`].
+    Strength,
+    /// [`MethodSettings::learning_rate`]; a method that reads it trains.
+    LearningRate,
+    /// [`MethodSettings::images`].
+    Images,
 }
 
 impl Default for MethodSettings {

@@ -1,5 +1,5 @@
 use super::error::at;
-use super::{Method, MethodError, Pruned, Removes, Sight, Sparse, Task, Then, one_shot};
+use super::{Method, MethodError, Pruned, Removes, Setting, Sight, Sparse, Task, Then, one_shot};
 use crate::criteria::{BATCH_NORM_SCALE, Scoring};
 use crate::plan::Scope;
 
@@ -12,6 +12,7 @@ pub(super) static SLIMMING: Method = Method {
     needs: "labels; batch norms that are not folded away",
     differs: "starts from trained weights instead of from scratch, for `epochs` (published: the whole training); channels of a \
               residual trunk go together by the mean of their scales instead of by a channel selection layer",
+    reads: &[Setting::Epochs, Setting::LearningRate, Setting::Strength],
     then: Then::FineTuning,
     run,
 };

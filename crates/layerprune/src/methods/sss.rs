@@ -1,4 +1,4 @@
-use super::{Method, MethodError, Pruned, Removes, Sparse, Task, Then, one_shot};
+use super::{Method, MethodError, Pruned, Removes, Setting, Sparse, Task, Then, one_shot};
 use crate::analysis::Way;
 use crate::criteria::{SCORES_SCHEMA, ScoreRow, Scores};
 use crate::surgery::{ScaleOf, find_scales, fold_scales, insert_scales, scale_sites};
@@ -12,6 +12,7 @@ pub(super) static SSS: Method = Method {
     needs: "labels; residual blocks",
     differs: "starts from trained weights instead of from scratch, for `epochs`; blocks go by the size of their scale until the \
               budgets are met, those at zero first, instead of those at zero alone; what is left is fine-tuned as by every method here",
+    reads: &[Setting::Epochs, Setting::LearningRate, Setting::Strength],
     then: Then::FineTuning,
     run,
 };

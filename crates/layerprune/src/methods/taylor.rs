@@ -1,4 +1,4 @@
-use super::{Method, MethodError, Pruned, Removes, Task, Then, rounds};
+use super::{Method, MethodError, Pruned, Removes, Setting, Task, Then, rounds};
 use crate::criteria::TAYLOR_GATE;
 
 /// Filters whose gates change the loss least, to first order, go in rounds.
@@ -10,6 +10,7 @@ pub(super) static TAYLOR: Method = Method {
     needs: "labels",
     differs: "`step` percent of the filters go in a round instead of 100; gradients are taken on the batches behind those that are \
               trained on, with the model frozen; the optimiser's momentum starts anew in each round",
+    reads: &[Setting::Batches, Setting::LearningRate, Setting::Step],
     then: Then::FineTuning,
     run,
 };

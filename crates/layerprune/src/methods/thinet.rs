@@ -11,6 +11,7 @@ pub(super) static THINET: Method = Method {
     needs: "images without labels",
     differs: "nothing is trained between layers, where they take an epoch or two behind each; the fit finds all weights of the next \
               layer, not one scale a channel; all its outputs count at each sampled place, not one",
+    reads: &[],
     then: Then::FineTuning,
     run: |task| reconstruction::run(task, THINET.name, Chooser::Greedy),
 };

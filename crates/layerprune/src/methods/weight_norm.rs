@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::error::at;
 use super::one_shot::{self, Growing};
 use super::task::Parts;
-use super::{Method, MethodError, Pruned, Removes, Sight, Task, Then};
+use super::{Method, MethodError, Pruned, Removes, Setting, Sight, Task, Then};
 use crate::analysis::{Channel, ChannelGroup};
 use crate::criteria::{Scoring, WEIGHT_NORM_L1};
 use crate::pipeline::{Cutting, Proposal};
@@ -19,6 +19,7 @@ pub(super) static WEIGHT_NORM: Method = Method {
     needs: "labels, for the sensitivity sweep",
     differs: "shares are chosen by one rule (all layers may cost the same accuracy by themselves) instead of by hand; channels that a \
               residual trunk shares go by their mean over all layers that make them, instead of by the shortcut's",
+    reads: &[Setting::Images],
     then: Then::FineTuning,
     run,
 };
