@@ -68,7 +68,7 @@ def main():
     binary = str(ROOT / "target" / "release" / "layerprune")
     found = photos(args.photos, args.least, args.most)
     if not found:
-        parser.error(f"no photo in {args.photos} is {args.least} pixels wide")
+        parser.error(f"no photo in {args.photos} is {args.least} to {args.most} pixels wide")
     sizes = [pixels / 1e6 for _, pixels in found]
     print(f"{len(found)} photos of {min(sizes):.1f} to {max(sizes):.1f} million pixels, mean {statistics.mean(sizes):.1f}")
     with tempfile.TemporaryDirectory() as folder:
