@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
 use layerprune::analysis::{ChannelCut, Channels, Units, Way};
-use layerprune::batch::Maps;
 use layerprune::fit::DEFAULT_PENALTY;
 use layerprune::onnx::Model;
 use layerprune::pipeline::{self, BridgeFit, Compensation, Correction, Observe, Part, PortError, RecoveryError, Visit};
@@ -228,8 +227,7 @@ impl Observe for Engine<'_> {
                 }
                 let batch = batch?;
                 let (a, b) = (first.run(&batch.images, batch.shape)?, second.run(&batch.images, batch.shape)?);
-                let maps = [a.output(0), b.output(0)].map(|array| Maps { data: &array.data, shape: &array.shape });
-                visit(part, maps[0], maps[1])?;
+                visit(part, a.output(0).maps(), b.output(0).maps())?;
                 self.bar.inc(batch.shape[0] as u64);
             }
         }

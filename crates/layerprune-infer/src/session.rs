@@ -227,7 +227,9 @@ impl Session {
 }
 
 impl Array {
-    pub(crate) fn maps(&self) -> Maps<'_> {
+    /// The same, as criteria and fits read it.
+    #[must_use]
+    pub fn maps(&self) -> Maps<'_> {
         Maps { data: &self.data, shape: &self.shape }
     }
 }

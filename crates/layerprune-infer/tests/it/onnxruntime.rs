@@ -4,7 +4,9 @@ use std::ops::ControlFlow;
 
 use layerprune::batch::{Batch, Maps};
 use layerprune::onnx::Model;
-use layerprune_infer::{InferError, Input, LatencyOptions, Session, SessionOptions, engine_named, features, measure};
+use layerprune_infer::{
+    Array, InferError, Input, LatencyOptions, Session, SessionOptions, engine_named, features, measure,
+};
 use layerprune_testing::{resnet, vgg};
 
 use crate::models::{classifier, lookup, one_thread};
@@ -54,8 +56,7 @@ fn taps_and_integers_are_served() {
     let batch = Batch::new(crate::models::IMAGES.to_vec(), [2, 1, 2, 2], vec![1, 0]);
     let lent = |taps: &[Maps<'_>], labels: &[usize]| {
         assert_eq!(labels, [1, 0]);
-        let computed = outputs.taps().map(|tap| Maps { data: &tap.data, shape: &tap.shape });
-        assert_eq!(taps, computed.collect::<Vec<_>>());
+        assert_eq!(taps, outputs.taps().map(Array::maps).collect::<Vec<_>>());
         Ok(())
     };
     let go_on = |_| ControlFlow::Continue(());

@@ -14,7 +14,7 @@ use layerprune::onnx::Model;
 use layerprune::pipeline::{Calibrate, Judge, PortError, leave_one_out, prune_iteratively};
 use layerprune::plan::Constraints;
 use layerprune::stats::SplitMix;
-use layerprune_infer::{Session, SessionOptions};
+use layerprune_infer::{Array, Session, SessionOptions};
 use layerprune_testing::{Builder, resnet};
 use serde::Deserialize;
 
@@ -43,7 +43,7 @@ fn look(session: &Session, images: &[f32], mut visit: impl FnMut(&[Maps<'_>], &[
     for (batch, images) in images.chunks(BATCH * 108).enumerate() {
         let count = images.len() / 108;
         let outputs = session.run(images, [count, 3, 6, 6]).unwrap();
-        let taps: Vec<Maps<'_>> = outputs.taps().map(|array| Maps { data: &array.data, shape: &array.shape }).collect();
+        let taps: Vec<Maps<'_>> = outputs.taps().map(Array::maps).collect();
         let labels: Vec<usize> = (batch * BATCH..batch * BATCH + count).map(|image| image % 3).collect();
         visit(&taps, &labels);
     }

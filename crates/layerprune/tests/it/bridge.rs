@@ -56,8 +56,7 @@ impl Observe for Images {
         for (part, images) in self.batches() {
             let run = |session: &Session| session.run(&images, [2, channels, height, width]);
             let (a, b) = (run(&first)?, run(&second)?);
-            let maps = [a.output(0), b.output(0)].map(|array| Maps { data: &array.data, shape: &array.shape });
-            visit(part, maps[0], maps[1])?;
+            visit(part, a.output(0).maps(), b.output(0).maps())?;
         }
         Ok(())
     }
