@@ -1,5 +1,7 @@
 //! How the output of a layer becomes a vector that a linear classifier reads.
 
+use std::ops::Range;
+
 /// Adaptive average pooling of C×H×W maps to C×d×d, d = √(N / C) rounded, at least 1 and at most the map.
 pub(super) struct Pooling {
     channels: usize,
@@ -33,30 +35,64 @@ impl Pooling {
             return;
         }
         let ([height, width], [rows, columns]) = (self.map, self.pooled);
-        let across: Vec<(usize, usize)> = (0..columns).map(|column| bounds(column, width, columns)).collect();
-        // Rows first, a whole line at a time: that is what a processor does quickly.
+        let (down, across) = (windows(height, rows), windows(width, columns));
         let mut line = vec![0.0; width];
-        let mut pooled = embedding.chunks_exact_mut(columns);
-        for map in image.chunks_exact(height * width) {
-            for row in 0..rows {
-                let (top, bottom) = bounds(row, height, rows);
-                line.copy_from_slice(&map[top * width..][..width]);
-                for more in map[(top + 1) * width..bottom * width].chunks_exact(width) {
-                    line.iter_mut().zip(more).for_each(|(sum, x)| *sum += x);
-                }
-                let Some(cells) = pooled.next() else { return };
-                for (cell, &(left, right)) in cells.iter_mut().zip(&across) {
-                    let area = ((bottom - top) * (right - left)) as f32;
-                    *cell = line[left..right].iter().sum::<f32>() / area;
+        let maps = image.chunks_exact(height * width);
+        for (map, cells) in maps.zip(embedding.chunks_exact_mut(rows * columns)) {
+            for ((lines, row_share), cells) in down.iter().zip(cells.chunks_exact_mut(columns)) {
+                // Whole lines first: that is what a processor does quickly.
+                add_lines(&mut line, &map[lines.start * width..lines.end * width]);
+                for (cell, (places, share)) in cells.iter_mut().zip(&across) {
+                    *cell = sum(&line[places.clone()]) * (row_share * share);
                 }
             }
         }
     }
 }
 
-/// The places that cell `place` of `pooled` is the mean of.
-fn bounds(place: usize, size: usize, pooled: usize) -> (usize, usize) {
-    (place * size / pooled, ((place + 1) * size).div_ceil(pooled))
+/// For each of `pooled` cells, the places of an axis of `size` that it is the mean of, and the share of each.
+fn windows(size: usize, pooled: usize) -> Vec<(Range<usize>, f32)> {
+    let window = |cell: usize| {
+        let places = cell * size / pooled..((cell + 1) * size).div_ceil(pooled);
+        let share = 1.0 / places.len() as f32;
+        (places, share)
+    };
+    (0..pooled).map(window).collect()
+}
+
+/// Sets `line` to the sum of `lines`, which stand one behind the other. Two, three and four are added in one go.
+fn add_lines(line: &mut [f32], lines: &[f32]) {
+    let width = line.len();
+    let (first, rest) = lines.split_at(width);
+    let sums = line.iter_mut().zip(first);
+    match rest.len() / width {
+        1 => sums.zip(rest).for_each(|((sum, a), b)| *sum = a + b),
+        2 => {
+            let (second, third) = rest.split_at(width);
+            sums.zip(second).zip(third).for_each(|(((sum, a), b), c)| *sum = a + b + c);
+        }
+        3 => {
+            let (second, rest) = rest.split_at(width);
+            let (third, fourth) = rest.split_at(width);
+            sums.zip(second).zip(third).zip(fourth).for_each(|((((sum, a), b), c), d)| *sum = a + b + c + d);
+        }
+        _ => {
+            line.copy_from_slice(first);
+            for more in rest.chunks_exact(width) {
+                line.iter_mut().zip(more).for_each(|(sum, x)| *sum += x);
+            }
+        }
+    }
+}
+
+/// The sum of `places`, quickly where they are few.
+fn sum(places: &[f32]) -> f32 {
+    match *places {
+        [a, b] => a + b,
+        [a, b, c] => a + b + c,
+        [a, b, c, d] => a + b + c + d,
+        _ => places.iter().sum(),
+    }
 }
 
 #[cfg(test)]
