@@ -12,7 +12,9 @@ inspect  ResNet-56: layerprune inspect / onnx.load and onnx.shape_inference
 score    imprinting ResNet-56 on 5,000 training images: layerprune score / ONNX Runtime with the same taps, Pillow and
          numpy; FOLDER holds train/<class>/*.jpg
 hooks    imprinting ResNet-56 on 10,000 training images, tried on 1,000: layerprune score, by the embedded engine and, with
-         --ort-lib, by ONNX Runtime / PyTorch with forward hooks on its blocks and a data loader of one worker
+         --ort-lib, by ONNX Runtime / PyTorch with forward hooks on its blocks and a data loader of one worker; with
+         --ort-lib also ONNX Runtime's forward passes of as many images, with the blocks' outputs given back and without,
+         that read no images and do nothing with what they get / PyTorch as before: the least that scoring by it can take
 step     training ResNet-20 at batch 64, and VGG16-BN at batch 32 (made by vgg.py where --vgg16 names no file):
          layerprune-train's bench / PyTorch with its usual layout and with channels last, in turns. Wall and processor time
          are those of a step, memory is that of the process; the ratios are to PyTorch's faster layout. On a machine that
@@ -37,24 +39,25 @@ def run(command):
     return time.perf_counter() - start, usage.ru_maxrss / 1024, output
 
 
-def compare(name, ours, theirs, repeats, seconds=lambda wall, output: wall):
-    results = {"layerprune": [], "reference": []}
+def compare(name, contestants, repeats):
+    """Runs them in turns; the last is what the others are compared with. One that prints `own: N s` says its time itself."""
+    results = {who: [] for who in contestants}
     for _ in range(repeats):
-        for who, command in (("layerprune", ours), ("reference", theirs)):
+        for who, command in contestants.items():
             try:
                 wall, peak, output = run(command)
-                results[who].append((seconds(wall, output), peak))
+                own = re.search(r"^own: ([\d.]+) s$", output, re.MULTILINE)
+                results[who].append((float(own.group(1)) if own else wall, peak))
             except (RuntimeError, OSError) as error:
                 print(f"{name}: {who} left out: {error}", file=sys.stderr)
-    medians = {}
-    for who, values in results.items():
-        if values:
-            medians[who] = [statistics.median(column) for column in zip(*values)]
-            print(f"{name:8} {who:11} {medians[who][0]:9.3f} s  {medians[who][1]:7.0f} MB  ({len(values)} runs)")
-    if len(medians) == 2:
-        time_ratio = medians["layerprune"][0] / medians["reference"][0]
-        peak_ratio = medians["layerprune"][1] / medians["reference"][1]
-        print(f"{name:8} layerprune / reference: time {time_ratio:.2f}, peak memory {peak_ratio:.2f}")
+    medians = {who: [statistics.median(column) for column in zip(*runs)] for who, runs in results.items() if runs}
+    for who, (seconds, peak) in medians.items():
+        print(f"{name:8} {who:11} {seconds:9.3f} s  {peak:7.0f} MB  ({len(results[who])} runs)")
+    *others, reference = contestants
+    for who in others:
+        if {who, reference} <= medians.keys():
+            ratios = [own / other for own, other in zip(medians[who], medians[reference])]
+            print(f"{name:8} {who} / {reference}: time {ratios[0]:.2f}, peak memory {ratios[1]:.2f}")
 
 
 def reference_inspect(model):
@@ -67,8 +70,7 @@ def reference_score(model, images, threads):
     import numpy as np, onnx, onnxruntime
     from PIL import Image
     graph = onnx.load(model)
-    adds = {node.output[0] for node in graph.graph.node if node.op_type == "Add"}
-    taps = [node.output[0] for node in graph.graph.node if node.op_type == "Relu" and node.input[0] in adds]
+    taps = block_outputs(graph.graph)
     graph.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in taps)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -103,6 +105,32 @@ def reference_score(model, images, threads):
     for values, labels in batches(held_out):
         right += [((embed(value) @ weight.T).argmax(1) == labels).sum() for value, weight in zip(values, weights)]
     print((right / len(held_out)).round(3))
+
+
+def block_outputs(graph):
+    adds = {node.output[0] for node in graph.node if node.op_type == "Add"}
+    return [node.output[0] for node in graph.node if node.op_type == "Relu" and node.input[0] in adds]
+
+
+def reference_forward(model, tapped, threads):
+    """Nothing but ONNX Runtime's forward passes of the 11,000 images of the comparison with hooks, in batches of 64."""
+    import numpy as np, onnx, onnxruntime
+    graph = onnx.load(model)
+    if tapped:
+        graph.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in block_outputs(graph.graph))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), options)
+    images = np.random.default_rng(0).standard_normal((64, 3, 32, 32), np.float32)
+    binding = session.io_binding()
+    binding.bind_cpu_input(session.get_inputs()[0].name, images)
+    for output in session.get_outputs():
+        binding.bind_output(output.name)
+    session.run_with_iobinding(binding)
+    start = time.perf_counter()
+    for _ in range(11000 // 64):
+        session.run_with_iobinding(binding)
+    print(f"own: {(time.perf_counter() - start) * (11000 / 64) / (11000 // 64):.3f} s")
 
 
 def residual_block(torch):
@@ -282,11 +310,13 @@ def hooks(model, images, ours, again, args):
         options = ["--data", f"imagefolder:{images}", "--normalize", "imagenet", "--samples", "10000", "--held-out", "0.02"]
         theirs = [args.torch_python, *again, "--weights", weights, "--images", images, "--reference", "hooks"]
         score = [*ours, "score", model, *options]
-        engines = {"hooks": score}
+        contestants = {"layerprune": score}
         if args.ort_lib:
-            engines["hooksort"] = [*score, "--engine", "onnxruntime", "--ort-lib", args.ort_lib]
-        for name, command in engines.items():
-            compare(name, command, theirs, args.repeats)
+            forward = [sys.executable, *again, "--resnet56", model, "--reference"]
+            contestants["layerprune --engine onnxruntime"] = [*score, "--engine", "onnxruntime", "--ort-lib", args.ort_lib]
+            contestants["ONNX Runtime's forward passes, all blocks given back"] = [*forward, "forward-tapped"]
+            contestants["ONNX Runtime's forward passes"] = [*forward, "forward"]
+        compare("hooks", {**contestants, "PyTorch": theirs}, args.repeats)
 
 
 def main():
@@ -303,7 +333,7 @@ def main():
     parser.add_argument("--channels-last", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--reference", choices=["inspect", "score", "hooks", "step"], help=argparse.SUPPRESS)
+    parser.add_argument("--reference", choices=["inspect", "score", "hooks", "forward", "forward-tapped", "step"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.reference == "inspect":
         return reference_inspect(args.resnet56)
@@ -311,6 +341,8 @@ def main():
         return reference_score(args.resnet56, args.images, args.threads)
     if args.reference == "hooks":
         return reference_hooks(args.weights, args.images, args.threads)
+    if args.reference in ("forward", "forward-tapped"):
+        return reference_forward(args.resnet56, args.reference == "forward-tapped", args.threads)
     if args.reference == "step":
         return reference_step(args.model, args.threads, args.channels_last)
     wanted = lambda name: args.only in (None, name)
@@ -329,14 +361,15 @@ def main():
         model = str(pathlib.Path(args.resnet56).resolve())
         theirs = [sys.executable, *again, "--resnet56", model, "--reference", "inspect"]
         if wanted("inspect"):
-            compare("inspect", [*ours, "inspect", model], theirs, 3 * args.repeats)
+            compare("inspect", {"layerprune": [*ours, "inspect", model], "onnx": theirs}, 3 * args.repeats)
         if args.images and wanted("hooks"):
             hooks(model, str(pathlib.Path(args.images).resolve()), ours, again, args)
         if args.images and wanted("score"):
             images = str(pathlib.Path(args.images).resolve())
             options = ["--data", f"imagefolder:{images}", "--normalize", "imagenet", "--samples", "5000"]
             theirs = [sys.executable, *again, "--resnet56", model, "--images", images, "--reference", "score"]
-            compare("score", [*ours, "score", model, *options], theirs, args.repeats)
+            contestants = {"layerprune": [*ours, "score", model, *options], "ONNX Runtime and numpy": theirs}
+            compare("score", contestants, args.repeats)
 
 
 main()
