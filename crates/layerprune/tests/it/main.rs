@@ -11,6 +11,7 @@ mod graph;
 mod hostile;
 mod latency_model;
 mod layering;
+mod methods;
 mod methods_page;
 mod oracle;
 mod pipeline;
