@@ -23,7 +23,7 @@ fn nets() -> Vec<Model> {
     ]
 }
 
-fn find(model: &Model) -> (Units, Channels) {
+pub(crate) fn find(model: &Model) -> (Units, Channels) {
     let units = Units::find(model, &Default::default()).unwrap();
     let channels = Channels::find(model, &units.model, &units.shapes);
     (units, channels)

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use layerprune::analysis::{Channels, Units};
+use layerprune::analysis::Units;
 use layerprune::cost::Costs;
 use layerprune::criteria::{FilterScores, Normalize, Scores, Scoring};
 use layerprune::evidence::Evidence;
@@ -14,7 +14,8 @@ use layerprune::record::{Circumstances, Conditions, LatencyComparison, LatencyPr
 use layerprune::shapes::InputShapes;
 use layerprune_testing::resnet;
 
-use crate::bridge::{Images, units};
+use crate::bridge::Images;
+use crate::latency_model::find;
 
 const OPEN: InputShapes = InputShapes::new();
 const SHAPE: [usize; 3] = [3, 6, 6];
@@ -66,8 +67,7 @@ impl MethodPorts for Noted {
 
     fn filter_scores(&mut self, model: &Model, by: &Scoring, sight: Sight) -> Result<FilterScores, PortError> {
         self.note(&format!("filters by {}, {sight:?}", by.id()), model);
-        let units = units(model);
-        let channels = Channels::find(model, &units.model, &units.shapes);
+        let (units, channels) = find(model);
         Ok(FilterScores::of(&by_weights(), &model.graph, &units, &channels, &Evidence::default())?)
     }
 
