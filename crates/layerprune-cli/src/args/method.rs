@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use layerprune::methods::{METHODS, Method, MethodSettings, Removes, Setting, named};
 use serde::{Deserialize, Serialize};
 
-use super::{percent, positive};
+use super::values::{percent, positive};
 use crate::Usage;
 
 /// A published method, and what can be set of it.

@@ -7,7 +7,8 @@ use clap::{Args, ValueEnum};
 use layerprune_train::Device;
 use serde::{Deserialize, Serialize};
 
-use super::{DataArgs, positive, share};
+use super::DataArgs;
+use super::values::{positive, share};
 use crate::training::preset;
 
 #[derive(Debug, Args)]
