@@ -1,6 +1,6 @@
 //! Hands jobs to Slurm.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -52,7 +52,9 @@ impl Slurm<'_> {
         let limit = self.at_once.map_or_else(String::new, |jobs| format!("%{jobs}"));
         let mut command = Command::new("sbatch");
         command.args(["--parsable", "--job-name=layerprune"]).arg(format!("--array=1-{}{limit}", keys.len()));
-        command.arg(format!("--output={}", self.folder.join("%A_%a.log").display()));
+        // Slurm replaces what follows a `%`, but for a second one.
+        let folder = text(&self.folder)?.replace('%', "%%");
+        command.arg(format!("--output={folder}/%A_%a.log"));
         command.args(self.options).arg(at("sh"));
         let done = command.stdin(Stdio::null()).output().map_err(|error| match error.kind() {
             ErrorKind::NotFound => CannotBeDone(
@@ -75,18 +77,24 @@ impl Slurm<'_> {
         let here = env::current_dir().context("cannot tell the folder that this runs in")?;
         let program = env::current_exe().context("cannot find this program")?;
         let call = [program.as_os_str()].into_iter().chain(self.arguments.iter().map(OsString::as_os_str));
-        let call: Vec<String> = call.map(|word| quoted(&word.to_string_lossy())).collect();
-        let [here, keys] = [&here, &here.join(keys)].map(|path| quoted(&path.to_string_lossy()));
+        let call = call.map(quoted).collect::<Result<Vec<String>>>()?.join(" ");
+        let (keys, here) = (quoted(here.join(keys).as_os_str())?, quoted(here.as_os_str())?);
         Ok(format!(
-            "#!/bin/sh\ncd {here} || exit\nkey=$(sed -n \"${{SLURM_ARRAY_TASK_ID}}p\" {keys}) || exit\nexec {} --job \"$key\"\n",
-            call.join(" ")
+            "#!/bin/sh\ncd {here} || exit\nkey=$(sed -n \"${{SLURM_ARRAY_TASK_ID}}p\" {keys}) || exit\nexec {call} --job \"$key\"\n"
         ))
     }
 }
 
 /// A word as the shell takes it without change.
-fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
+fn quoted(word: &OsStr) -> Result<String> {
+    Ok(format!("'{}'", text(word)?.replace('\'', r"'\''")))
+}
+
+/// What a script and Slurm's options can say.
+fn text(word: &(impl AsRef<OsStr> + ?Sized)) -> Result<&str> {
+    let word = word.as_ref();
+    let fault = || CannotBeDone(format!("`{}` is not UTF-8, which jobs for Slurm have to be", word.display())).into();
+    word.to_str().ok_or_else(fault)
 }
 
 #[cfg(test)]

@@ -75,6 +75,36 @@ fn without_slurm_it_says_so_and_what_slurm_says_is_passed_on() {
     assert!(done.stderr.contains(said), "{done}");
 }
 
+#[test]
+fn names_reach_slurm_as_they_are_or_are_refused() {
+    use std::os::unix::ffi::OsStringExt;
+    let place = place(&RECIPE.replace("\"study\"", "\"it's 50% less\""));
+    fs::create_dir(place.path("bin")).unwrap();
+    place.write("bin/sbatch", "#!/bin/sh\nfor word; do echo \"$word\"; done > called.txt\necho 7\n");
+    fs::set_permissions(place.path("bin/sbatch"), fs::Permissions::from_mode(0o755)).unwrap();
+    let submit = |recipe: &std::ffi::OsStr| {
+        let mut command = place.command("study");
+        command.arg(recipe).args(["--slurm", "--engine", BYTES]).env("PATH", place.path("bin"));
+        crate::place::Done::from(command.output().unwrap())
+    };
+    let done = submit("study.toml".as_ref());
+    assert_eq!(done.code, Some(0), "{done}");
+    let called = String::from_utf8(place.bytes("called.txt")).unwrap();
+    assert_eq!(called.lines().nth(3), Some("--output=it's 50%% less/slurm/%A_%a.log"));
+    let script = fs::read_to_string(called.lines().last().map(|path| place.path(path)).unwrap()).unwrap();
+    assert!(script.contains(r"/it'\''s 50% less/slurm/"), "{script}");
+
+    if cfg!(target_os = "macos") {
+        eprintln!("skipped: file systems here take no name that is not UTF-8");
+        return;
+    }
+    let odd = std::ffi::OsString::from_vec(b"\xff.toml".to_vec());
+    fs::copy(place.path("study.toml"), place.path(&odd)).unwrap();
+    let done = submit(&odd);
+    assert_eq!(done.code, Some(1), "{done}");
+    assert!(done.stderr.contains(".toml` is not UTF-8"), "{done}");
+}
+
 /// Forty jobs, as many at once as there are processors; `tools/slurm-on-one-machine` sets a Slurm up.
 #[test]
 fn forty_jobs_through_a_real_slurm_give_what_a_local_study_gives() {
