@@ -7,7 +7,7 @@ use layerprune::graph::tensor;
 use layerprune::onnx::Model;
 use layerprune::plan::{self, Bilinear, Product, WidthBudget};
 use layerprune::surgery;
-use layerprune_testing::{Builder, resnet};
+use layerprune_testing::{Builder, found, resnet};
 use layerprune_train::{Batches, Checkpoint, Ecc, Settings, Sparsity, TrainError, scores, train};
 
 use crate::distill::{batches, model, plain};
@@ -51,8 +51,7 @@ struct Found {
 }
 
 fn find(model: &Model) -> Found {
-    let units = Units::find(model, &Default::default()).unwrap();
-    let channels = Channels::find(model, &units.model, &units.shapes);
+    let (units, channels) = found(model);
     Found { units, channels }
 }
 

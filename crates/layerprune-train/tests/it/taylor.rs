@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use layerprune::analysis::{FilterSite, Units};
+use layerprune::analysis::FilterSite;
 use layerprune::batch::Batch;
 use layerprune::criteria::{
     self, Criterion, CriterionError, FEATURE_MAPS, Scores, Scoring, TAYLOR_BATCH_NORM, TAYLOR_GATE, TAYLOR_WEIGHT,
@@ -13,7 +13,7 @@ use layerprune::evidence::{Evidence, Statistic};
 use layerprune::graph::tensor;
 use layerprune::onnx::Model;
 use layerprune::stats::SplitMix;
-use layerprune_testing::{Builder, resnet};
+use layerprune_testing::{Builder, resnet, units};
 use layerprune_train::{DataError, TrainError, taylor};
 use serde::Deserialize;
 
@@ -49,10 +49,6 @@ fn batches(count: usize, [channels, height, width]: [usize; 3]) -> Vec<Batch> {
             }
         })
         .collect()
-}
-
-fn units(model: &Model) -> Units {
-    Units::find(model, &Default::default()).unwrap()
 }
 
 fn evidence(model: &Model, batches: &[Batch], wanted: &[Statistic]) -> Result<Evidence, TrainError> {

@@ -12,15 +12,11 @@ use layerprune::plan::{self, Constraints, Plan, PlannedRemoval};
 use layerprune::stats::SplitMix;
 use layerprune::surgery::{self, Bridged, Folded};
 use layerprune_infer::{Session, SessionOptions};
-use layerprune_testing::{Builder, bottleneck_net, int, ints, mobilenet_v1, mobilenet_v2, resnet, vgg};
+use layerprune_testing::{Builder, bottleneck_net, int, ints, mobilenet_v1, mobilenet_v2, resnet, units, vgg};
 use proptest::prelude::*;
 
 pub(crate) fn by(way: Way) -> Constraints {
     Constraints { ways: BTreeSet::from([way]), ..Constraints::default() }
-}
-
-pub(crate) fn units(model: &Model) -> Units {
-    Units::find(model, &Default::default()).unwrap()
 }
 
 pub(crate) fn session(model: &Model) -> Session {

@@ -11,13 +11,7 @@ use layerprune::proto::tensor_proto::DataType;
 use layerprune::proto::{AttributeProto, TensorProto, attribute_proto::AttributeType};
 use layerprune::surgery;
 use layerprune_infer::{Input, Session, SessionOptions};
-use layerprune_testing::{Builder, int, ints, padded, resnet, string, vgg};
-
-fn found(model: &Model) -> (Units, Channels) {
-    let units = Units::find(model, &Default::default()).unwrap();
-    let channels = Channels::find(model, &units.model, &units.shapes);
-    (units, channels)
-}
+use layerprune_testing::{Builder, found, int, ints, padded, resnet, string, vgg};
 
 /// A weight of ones and twos in turns whose `dead` filters are zero.
 fn filters(dims: &[usize], dead: &[usize]) -> TensorProto {
@@ -453,8 +447,7 @@ fn a_plan_of_channels_that_are_not_there_or_of_all_there_are_is_refused() {
 #[test]
 fn channels_that_a_file_merely_claims_are_not_followed_without_limit() {
     let model = padded(0, 999_998, 12);
-    let units = Units::find(&model, &Default::default()).unwrap();
-    let channels = Channels::find(&model, &units.model, &units.shapes);
+    let (_, channels) = found(&model);
     let followed: usize = channels.coupling.followed().map(|(_, size)| size).sum();
     assert!(followed <= 1 << 20, "{followed}");
     let stem = channels.layers.iter().find(|layer| layer.name == "stem").unwrap();
@@ -476,8 +469,7 @@ fn what_a_dead_node_reads_stays_with_it() {
     let out = net.conv("/b", &x, [4, 2], 1, 1, 1);
     net.output(&out);
     let model = net.build();
-    let units = Units::find(&model, &Default::default()).unwrap();
-    let channels = Channels::find(&model, &units.model, &units.shapes);
+    let (units, channels) = found(&model);
     let removed = vec![plan::PlannedChannels { group: "a".to_owned(), channels: 4, removed: vec![1] }];
     let plan = plan::of_channels(&model.graph, &units, &channels, None, "test".to_owned(), removed);
     let cut = surgery::apply(&model, &units, &plan).unwrap();
@@ -498,8 +490,7 @@ fn a_size_that_shapes_another_value_is_held() {
     let out = net.conv("/b", &y, [4, 2], 1, 1, 1);
     net.output(&out);
     let model = net.build();
-    let units = Units::find(&model, &Default::default()).unwrap();
-    let channels = Channels::find(&model, &units.model, &units.shapes);
+    let (_, channels) = found(&model);
     let layer = channels.layers.iter().find(|layer| layer.name == "a").unwrap();
     assert_eq!(layer.removable, 0);
     assert!(layer.reason.as_deref().unwrap().contains("its size is calculated with"), "{:?}", layer.reason);
@@ -509,8 +500,7 @@ fn a_size_that_shapes_another_value_is_held() {
 fn channels_behind_a_pad_that_claims_too_many_are_held() {
     for before in [0, 3_000_000] {
         let model = padded(before, 5_000_000, 0);
-        let units = Units::find(&model, &Default::default()).unwrap();
-        let channels = Channels::find(&model, &units.model, &units.shapes);
+        let (_, channels) = found(&model);
         let stem = channels.layers.iter().find(|layer| layer.name == "stem").unwrap();
         assert_eq!(stem.removable, 0, "{before}");
         assert!(stem.reason.as_deref().unwrap().contains("more than are followed"), "{:?}", stem.reason);

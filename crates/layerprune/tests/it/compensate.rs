@@ -8,9 +8,9 @@ use layerprune::plan::{self, Constraints, Plan, PlannedChannels};
 use layerprune::proto::tensor_proto::DataType;
 use layerprune::proto::{AttributeProto, TensorProto, attribute_proto::AttributeType};
 use layerprune::surgery;
-use layerprune_testing::{Builder, float, int, ints, resnet, vgg};
+use layerprune_testing::{Builder, float, found, int, ints, resnet, units, vgg};
 
-use crate::bridge::{Images, distance, run, units};
+use crate::bridge::{Images, distance, run};
 
 const SHAPE: [usize; 3] = [3, 9, 9];
 
@@ -30,12 +30,11 @@ fn redundant(net: &mut Builder) -> String {
 }
 
 fn removing(model: &Model, group: &str, removed: &[usize]) -> (Plan, Channels, ChannelCut) {
-    let found = units(model);
-    let channels = Channels::find(model, &found.model, &found.shapes);
+    let (units, channels) = found(model);
     let size = channels.named(group).unwrap().channels.len();
     let planned = vec![PlannedChannels { group: group.to_owned(), channels: size, removed: removed.to_vec() }];
     let cut = plan::cut_of(&model.graph, &channels, &planned).unwrap();
-    (plan::of_channels(&model.graph, &found, &channels, None, "test".to_owned(), planned), channels, cut)
+    (plan::of_channels(&model.graph, &units, &channels, None, "test".to_owned(), planned), channels, cut)
 }
 
 struct Done {

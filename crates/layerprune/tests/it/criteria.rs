@@ -5,7 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use half::f16;
-use layerprune::analysis::Units;
 use layerprune::batch::Maps;
 use layerprune::criteria::{
     BATCH_NORM_SCALE, CRITERIA, Criterion, CriterionError, FPGM, IMPRINT, LAMP, Normalize, RANDOM, ScoreRow, Scores,
@@ -17,7 +16,7 @@ use layerprune::onnx::Model;
 use layerprune::proto::TensorProto;
 use layerprune::proto::tensor_proto::DataType;
 use layerprune::stats::SplitMix;
-use layerprune_testing::{Builder, resnet};
+use layerprune_testing::{Builder, resnet, units};
 use serde::Deserialize;
 
 fn golden(name: &str) -> PathBuf {
@@ -26,10 +25,6 @@ fn golden(name: &str) -> PathBuf {
 
 fn json<T: for<'de> Deserialize<'de>>(name: &str) -> T {
     serde_json::from_str(&fs::read_to_string(golden(name)).unwrap()).unwrap()
-}
-
-fn units(model: &Model) -> Units {
-    Units::find(model, &Default::default()).unwrap()
 }
 
 fn score(criterion: &'static Criterion, model: &Model) -> Result<Scores, CriterionError> {

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use layerprune::analysis::{Channels, Units};
 use layerprune::graph::tensor;
 use layerprune::onnx::Model;
 use layerprune::pipeline::{JobError, LatencyModel, MeasureLatency, PortError, fit_latency};
@@ -10,7 +9,7 @@ use layerprune::plan::{self, cost_terms};
 use layerprune::record::{Circumstances, LatencyComparison, Timing};
 use layerprune::stats::SplitMix;
 use layerprune::surgery;
-use layerprune_testing::{bottleneck_net, densenet, mobilenet_v1, mobilenet_v2, resnet, vgg};
+use layerprune_testing::{bottleneck_net, densenet, found, mobilenet_v1, mobilenet_v2, resnet, vgg};
 
 fn nets() -> Vec<Model> {
     vec![
@@ -23,17 +22,11 @@ fn nets() -> Vec<Model> {
     ]
 }
 
-pub(crate) fn find(model: &Model) -> (Units, Channels) {
-    let units = Units::find(model, &Default::default()).unwrap();
-    let channels = Channels::find(model, &units.model, &units.shapes);
-    (units, channels)
-}
-
 #[test]
 fn channels_are_dead_once_all_that_reads_them_is_zero() {
     let mut checked = 0;
     for model in nets() {
-        let (_, channels) = find(&model);
+        let (_, channels) = found(&model);
         for group in channels.groups.iter().filter(|group| group.channels.len() > 1) {
             let read = channels.read(&model.graph, group).unwrap();
             let mut masked = model.clone();
@@ -52,7 +45,7 @@ fn channels_are_dead_once_all_that_reads_them_is_zero() {
             let squares = read.squares(&masked.graph).unwrap();
             let zeros: Vec<usize> = (0..squares.len()).filter(|&channel| squares[channel] == 0.0).collect();
             assert_eq!(zeros, [1], "{}: {squares:?}", group.name);
-            let (units, found) = find(&masked);
+            let (units, found) = found(&masked);
             let plan = plan::dead_channels(&masked.graph, &units, &found, &BTreeSet::new());
             let gone: Vec<(&str, &[usize])> =
                 plan.channels.iter().map(|planned| (planned.group.as_str(), planned.removed.as_slice())).collect();
@@ -66,7 +59,7 @@ fn channels_are_dead_once_all_that_reads_them_is_zero() {
 #[test]
 fn readers_of_a_trunk_are_all_blocks_and_those_of_features_all_layers_behind() {
     let readers = |model: &Model, group: &str| {
-        let (_, channels) = find(model);
+        let (_, channels) = found(model);
         let read = channels.read(&model.graph, channels.named(group).unwrap()).unwrap();
         read.readers.into_iter().map(|reader| (reader.weight, reader.indices[0].clone())).collect::<Vec<_>>()
     };
@@ -86,7 +79,7 @@ fn weight_of(module: &str) -> String {
 #[test]
 fn terms_are_the_share_of_multiply_adds_that_is_left() {
     for model in nets() {
-        let (units, channels) = find(&model);
+        let (units, channels) = found(&model);
         let whole: BTreeMap<&str, f64> =
             channels.groups.iter().map(|group| (group.name.as_str(), group.channels.len() as f64)).collect();
         let terms = cost_terms(&channels.node_widths(&model.graph), |group| whole[group]);
@@ -95,7 +88,7 @@ fn terms_are_the_share_of_multiply_adds_that_is_left() {
         for seed in 0..5 {
             let plan = plan::random_widths(&model.graph, &units, &channels, &mut SplitMix::new(seed));
             let cut = surgery::apply(&model, &units, &plan).unwrap();
-            let after = find(&cut).0.costs.macs_by_node(&cut.graph);
+            let after = found(&cut).0.costs.macs_by_node(&cut.graph);
             let gone = |group: &str| {
                 let planned = plan.channels.iter().find(|planned| planned.group == group);
                 planned.map_or(0.0, |planned| planned.removed.len() as f64)
@@ -138,7 +131,7 @@ struct Clock {
 
 impl Clock {
     fn ms(model: &Model) -> f64 {
-        0.2 + 1e-5 * find(model).0.costs.total().macs.unwrap() as f64
+        0.2 + 1e-5 * found(model).0.costs.total().macs.unwrap() as f64
     }
 }
 
@@ -163,7 +156,7 @@ impl MeasureLatency for Clock {
 #[test]
 fn a_latency_is_foretold_from_thinned_networks() {
     let model = resnet(0, [3, 8, 8], 1, &[8, 16], 2, 3);
-    let (units, channels) = find(&model);
+    let (units, channels) = found(&model);
     let mut latency = LatencyModel::new(&channels, 7);
     // A machine that is now and then half as fast slows whole models too.
     let mut clock = Clock { slower: vec![1.0, 1.0, 2.0], runs: 0 };
@@ -196,7 +189,7 @@ fn a_latency_is_foretold_from_thinned_networks() {
     fit_latency(&model, &units, &channels, 40, &mut again, &mut clock, &mut |_| Ok(())).unwrap();
     assert_eq!(again, latency);
 
-    let (_, others) = find(&other);
+    let (_, others) = found(&other);
     let mut others = LatencyModel::new(&others, 7);
     let error = fit_latency(&model, &units, &channels, 1, &mut others, &mut clock, &mut |_| Ok(())).unwrap_err();
     assert!(matches!(error, JobError::OtherLatencyModel { .. }), "{error}");

@@ -12,10 +12,9 @@ use layerprune::pipeline::{self, MeasureLatency, Observe, Parts, PortError, Visi
 use layerprune::plan::{Budgets, ChannelConstraints, Constraints, LatencyBudget};
 use layerprune::record::{Circumstances, Conditions, LatencyComparison, LatencyProfile, Timing};
 use layerprune::shapes::InputShapes;
-use layerprune_testing::resnet;
+use layerprune_testing::{found, resnet};
 
 use crate::bridge::Images;
-use crate::latency_model::find;
 
 const OPEN: InputShapes = InputShapes::new();
 const SHAPE: [usize; 3] = [3, 6, 6];
@@ -67,7 +66,7 @@ impl MethodPorts for Noted {
 
     fn filter_scores(&mut self, model: &Model, by: &Scoring, sight: Sight) -> Result<FilterScores, PortError> {
         self.note(&format!("filters by {}, {sight:?}", by.id()), model);
-        let (units, channels) = find(model);
+        let (units, channels) = found(model);
         Ok(FilterScores::of(&by_weights(), &model.graph, &units, &channels, &Evidence::default())?)
     }
 

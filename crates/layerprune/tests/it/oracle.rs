@@ -10,7 +10,7 @@ use layerprune::stats::SplitMix;
 use layerprune::surgery;
 use layerprune_infer::{Input, Session, SessionOptions};
 use layerprune_testing::{
-    Builder, any_line, any_net, bottleneck_net, densenet, int, mask, mobilenet_v1, mobilenet_v2, resnet, vgg,
+    Builder, any_line, any_net, bottleneck_net, densenet, found, int, mask, mobilenet_v1, mobilenet_v2, resnet, vgg,
 };
 use proptest::prelude::*;
 
@@ -52,8 +52,7 @@ fn run_shape(model: &Model, shape: &[usize], seed: u64) -> Vec<Vec<f32>> {
 
 /// Cuts random channels, and compares with the same channels masked where they are read.
 fn check_channels(model: &Model, shape: &[usize], seed: u64) -> usize {
-    let units = Units::find(model, &Default::default()).unwrap();
-    let channels = Channels::find(model, &units.model, &units.shapes);
+    let (units, channels) = found(model);
     let plan = plan::random_channels(&model.graph, &units, &channels, &mut SplitMix::new(seed));
     let cut = plan::cut_of(&model.graph, &channels, &plan.channels).unwrap();
     let pruned = surgery::apply(model, &units, &plan).unwrap();

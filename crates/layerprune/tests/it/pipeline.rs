@@ -432,8 +432,7 @@ fn layers_and_channels_go_together_in_one_plan() {
     // The same in two steps.
     let first = plan::of(&net.units, None, String::new(), plan.removed.clone());
     let left = surgery::apply(&net.model, &net.units, &first).unwrap();
-    let left_units = Units::find(&left, &Default::default()).unwrap();
-    let left_channels = Channels::find(&left, &left_units.model, &left_units.shapes);
+    let (left_units, left_channels) = layerprune_testing::found(&left);
     let planned = plan.channels.clone();
     let second = plan::of_channels(&left.graph, &left_units, &left_channels, None, String::new(), planned);
     assert_eq!(surgery::apply(&left, &left_units, &second).unwrap(), cut);

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use layerprune::analysis::{Channels, Units, Way};
+use layerprune::analysis::{Units, Way};
 use layerprune::criteria::{ScoreRow, Scores};
 use layerprune::onnx::Model;
 use layerprune::plan::{self, ChannelConstraints, Constraints, Plan, PlanError, PlannedRemoval};
 use layerprune::stats::SplitMix;
 use layerprune::surgery;
-use layerprune_testing::{densenet, resnet, vgg};
+use layerprune_testing::{densenet, found, resnet, vgg};
 
 /// Blocks layer1.0 to layer1.2 and layer2.1, layer2.2 can be bypassed; the branch of layer2.0 can be dropped.
 fn net() -> (Model, Units) {
@@ -310,8 +310,7 @@ fn by_lot_one_to_all_layers_go_each_number_as_often() {
 #[test]
 fn by_lot_every_group_keeps_a_tenth_to_all_of_its_filters_and_which_is_drawn() {
     let model = vgg(0, 8, &[40, 40, 40], 3);
-    let units = Units::find(&model, &Default::default()).unwrap();
-    let channels = Channels::find(&model, &units.model, &units.shapes);
+    let (units, channels) = found(&model);
     let held = channels.groups[0].name.clone();
     let constraints =
         ChannelConstraints { floor: 0.0, protected: BTreeSet::from([held.clone()]), ..ChannelConstraints::default() };

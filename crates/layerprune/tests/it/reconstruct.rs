@@ -15,9 +15,9 @@ use layerprune::pipeline::{
 use layerprune::plan::{Budgets, ChannelConstraints, Constraints};
 use layerprune::record::LatencyComparison;
 use layerprune::surgery;
-use layerprune_testing::{Builder, int, ints, mobilenet_v1, resnet};
+use layerprune_testing::{Builder, found, int, ints, mobilenet_v1, resnet, units};
 
-use crate::bridge::{Images, distance, run, units};
+use crate::bridge::{Images, distance, run};
 
 const SHAPE: [usize; 3] = [3, 9, 9];
 const BOTH: [Chooser; 2] = [Chooser::Lasso, Chooser::Greedy];
@@ -31,8 +31,7 @@ struct Task {
 
 impl Task {
     fn of(model: Model) -> Self {
-        let units = units(&model);
-        let channels = Channels::find(&model, &units.model, &units.shapes);
+        let (units, channels) = found(&model);
         Self { model, units, channels, constraints: ChannelConstraints::default() }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use layerprune::analysis::{Channels, Kind, Units, Way};
+use layerprune::analysis::{Kind, Way};
 use layerprune::graph::{Graph, tensor};
 use layerprune::onnx::Model;
 use layerprune::plan::{self, Constraints};
@@ -10,15 +10,11 @@ use layerprune::proto::TensorProto;
 use layerprune::proto::tensor_proto::DataType;
 use layerprune::stats::SplitMix;
 use layerprune::surgery::{self, ScaleOf, find_scales, fold_scales, insert_scales, scale_sites};
-use layerprune_testing::{Builder, bottleneck_net, float, mobilenet_v2, resnet, vgg};
+use layerprune_testing::{Builder, bottleneck_net, float, found, mobilenet_v2, resnet, units, vgg};
 
 use crate::oracle::{assert_close, run};
 
 const BOTH: [ScaleOf; 2] = [ScaleOf::Block, ScaleOf::Filters];
-
-fn units(model: &Model) -> Units {
-    Units::find(model, &Default::default()).unwrap()
-}
 
 fn scaled(model: &Model, kinds: &[ScaleOf]) -> Model {
     kinds.iter().fold(model.clone(), |model, &of| {
@@ -57,8 +53,7 @@ fn scales_of_one_change_neither_outputs_nor_names() {
         assert!(multiplications(&scaled.graph) >= 3);
         assert_close(&run(&scaled, size, 7), &run(&model, size, 7));
         let layers = |model: &Model| -> Vec<String> {
-            let units = units(model);
-            let channels = Channels::find(model, &units.model, &units.shapes);
+            let (_, channels) = found(model);
             channels.layers.into_iter().map(|layer| layer.name).collect()
         };
         let names = |model: &Model, kind: Option<Kind>| -> Vec<String> {
@@ -126,8 +121,7 @@ fn filters_whose_mask_is_zero_go_and_leave_the_outputs() {
         assert!(zeros.blocks.is_empty() && zeros.filters.values().all(|filters| filters == &[0, 1]));
         let before = run(&scaled, size, 3);
         let (folded, _) = fold_scales(&scaled, &Default::default()).unwrap();
-        let units = units(&folded);
-        let channels = Channels::find(&folded, &units.model, &units.shapes);
+        let (units, channels) = found(&folded);
         let planned = surgery::zero_channels(&channels, &zeros);
         assert!(!planned.is_empty() && planned.iter().all(|planned| planned.removed == [0, 1]), "{planned:?}");
         let plan = plan::of_channels(&folded.graph, &units, &channels, None, "zero masks".to_owned(), planned);
