@@ -53,7 +53,7 @@ impl Slurm<'_> {
         let mut command = Command::new("sbatch");
         command.args(["--parsable", "--job-name=layerprune"]).arg(format!("--array=1-{}{limit}", keys.len()));
         // Slurm replaces what follows a `%`, but for a second one.
-        let folder = text(&self.folder)?.replace('%', "%%");
+        let folder = text(self.folder.as_os_str())?.replace('%', "%%");
         command.arg(format!("--output={folder}/%A_%a.log"));
         command.args(self.options).arg(at("sh"));
         let done = command.stdin(Stdio::null()).output().map_err(|error| match error.kind() {
@@ -91,8 +91,7 @@ fn quoted(word: &OsStr) -> Result<String> {
 }
 
 /// What a script and Slurm's options can say.
-fn text(word: &(impl AsRef<OsStr> + ?Sized)) -> Result<&str> {
-    let word = word.as_ref();
+fn text(word: &OsStr) -> Result<&str> {
     let fault = || CannotBeDone(format!("`{}` is not UTF-8, which jobs for Slurm have to be", word.display())).into();
     word.to_str().ok_or_else(fault)
 }

@@ -23,13 +23,18 @@ fn place(recipe: &str) -> Place {
     place
 }
 
+/// Makes `script` the `sbatch` of the folder `bin`.
+fn play(place: &Place, script: &str) {
+    fs::create_dir_all(place.path("bin")).unwrap();
+    place.write("bin/sbatch", script);
+    fs::set_permissions(place.path("bin/sbatch"), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 #[test]
 fn an_array_of_jobs_gives_what_a_local_study_gives() {
     let recipe = RECIPE.replace("[0, 1]", "[0]");
     let place = place(&recipe);
-    fs::create_dir(place.path("bin")).unwrap();
-    place.write("bin/sbatch", PLAYED);
-    fs::set_permissions(place.path("bin/sbatch"), fs::Permissions::from_mode(0o755)).unwrap();
+    play(&place, PLAYED);
     let path = format!("{}:{}", place.path("bin").display(), std::env::var("PATH").unwrap());
     let arguments = "study study.toml --threads 1 --slurm --jobs 3 --sbatch=--partition=short --sbatch --exclusive";
     let done = place.command(arguments).args(["--engine", BYTES]).env("PATH", path).output().unwrap();
@@ -67,8 +72,7 @@ fn without_slurm_it_says_so_and_what_slurm_says_is_passed_on() {
     let done = submit();
     assert_eq!(done.code, Some(1), "{done}");
     assert!(done.stderr.contains("`sbatch` is not installed here"), "{done}");
-    place.write("bin/sbatch", "#!/bin/sh\necho 'sbatch: error: invalid partition specified: short' >&2\nexit 1\n");
-    fs::set_permissions(place.path("bin/sbatch"), fs::Permissions::from_mode(0o755)).unwrap();
+    play(&place, "#!/bin/sh\necho 'sbatch: error: invalid partition specified: short' >&2\nexit 1\n");
     let done = submit();
     assert_eq!(done.code, Some(1), "{done}");
     let said = "sbatch did not take the jobs: sbatch: error: invalid partition specified: short";
@@ -79,9 +83,7 @@ fn without_slurm_it_says_so_and_what_slurm_says_is_passed_on() {
 fn names_reach_slurm_as_they_are_or_are_refused() {
     use std::os::unix::ffi::OsStringExt;
     let place = place(&RECIPE.replace("\"study\"", "\"it's 50% less\""));
-    fs::create_dir(place.path("bin")).unwrap();
-    place.write("bin/sbatch", "#!/bin/sh\nfor word; do echo \"$word\"; done > called.txt\necho 7\n");
-    fs::set_permissions(place.path("bin/sbatch"), fs::Permissions::from_mode(0o755)).unwrap();
+    play(&place, "#!/bin/sh\nfor word; do echo \"$word\"; done > called.txt\necho 7\n");
     let submit = |recipe: &std::ffi::OsStr| {
         let mut command = place.command("study");
         command.arg(recipe).args(["--slurm", "--engine", BYTES]).env("PATH", place.path("bin"));
