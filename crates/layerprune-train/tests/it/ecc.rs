@@ -2,7 +2,6 @@
 
 use std::ops::ControlFlow;
 
-use layerprune::analysis::{Channels, Units};
 use layerprune::graph::tensor;
 use layerprune::onnx::Model;
 use layerprune::plan::{self, Bilinear, Product, WidthBudget};
@@ -45,19 +44,9 @@ fn needed_and_useless() -> Model {
     model
 }
 
-struct Found {
-    units: Units,
-    channels: Channels,
-}
-
-fn find(model: &Model) -> Found {
-    let (units, channels) = found(model);
-    Found { units, channels }
-}
-
 /// A budget for the groups called `names`, which may all go down to one channel.
 fn budget(model: &Model, names: &[&str], cost: Bilinear, limit: f64) -> WidthBudget {
-    let channels = find(model).channels;
+    let (_, channels) = found(model);
     let group = |name: &&str| (channels.read(&model.graph, channels.named(name).unwrap()).unwrap(), 1);
     WidthBudget::new(names.iter().map(group).collect(), &cost, |_| 1.0, limit)
 }
@@ -90,7 +79,7 @@ fn the_budget_is_met_and_what_is_useless_goes_first() {
     assert_eq!(left, [4, 1], "the four channels that hear stay");
 
     // The zeros are channels that can be cut without a trace.
-    let Found { units, channels } = find(&after);
+    let (units, channels) = found(&after);
     let plan = plan::dead_channels(&after.graph, &units, &channels, &Default::default());
     let cut = surgery::apply(&after, &units, &plan).unwrap();
     let filters = |name: &str| weight(&cut, &format!("{name}.weight")).len();
@@ -124,7 +113,7 @@ fn what_costs_more_goes_where_both_count_as_much() {
 #[test]
 fn a_residual_net_comes_down_to_three_fifths_and_not_much_further() {
     let model = resnet(0, [1, 8, 8], 1, &[8, 16], 2, 2);
-    let channels = find(&model).channels;
+    let (_, channels) = found(&model);
     let whole = |name: &str| channels.named(name).map_or(0.0, |group| group.channels.len() as f64);
     let terms = plan::cost_terms(&channels.node_widths(&model.graph), whole);
     let cost = Bilinear::sum(terms.iter().map(|term| (term.nodes.len() as f64, &term.work)));
