@@ -1,7 +1,8 @@
 //! Times training steps: the kernels of this crate (`own`) against burn's operations in their place (`burn`), interleaved.
 //!
 //! `cargo bench -p layerprune-train --bench step -- MODEL.onnx [batch [rounds]]`; with `only own` or `only burn` behind
-//! these, one of the two runs alone, which tells its peak memory.
+//! these, one of the two runs alone, which tells its peak memory. With `teacher TEACHER.onnx` behind these, steps that
+//! learn from it: with its outputs remembered (`remembered`) against those that ask it (`asked`).
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use std::time::Instant;
@@ -9,19 +10,23 @@ use std::{env, fs};
 
 use layerprune::batch::Batch;
 use layerprune::onnx::Model;
-use layerprune_train::{Settings, Stepper};
+use layerprune_train::{Distill, Settings, Stepper};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let Some(path) = arguments.first() else {
-        println!("no model given: cargo bench --bench step -- MODEL.onnx [batch [rounds [only own|burn]]]");
+        println!(
+            "no model given: cargo bench --bench step -- MODEL.onnx [batch [rounds [only NAME] [teacher TEACHER.onnx]]]"
+        );
         return;
     };
     let number = |at: usize, default: usize| arguments.get(at).map_or(default, |text| text.parse().unwrap());
     let (images, rounds) = (number(1, 64), number(2, 9));
-    let only = arguments.iter().skip_while(|argument| *argument != "only").nth(1).cloned();
+    let behind = |word: &str| arguments.iter().skip_while(|argument| *argument != word).nth(1);
+    let only = behind("only");
+    let teacher = behind("teacher").map(|path| Model::read(path).unwrap());
 
     let model = Model::read(path).unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(0);
@@ -32,11 +37,19 @@ fn main() {
         labels: (0..images).map(|image| image % 10).collect(),
         targets: None,
     };
-    let settings = Settings::default();
-    let mut contestants: Vec<(&str, Stepper<'_>, Vec<f64>, f64)> = [("own", false), ("burn", true)]
+    let asked = Settings { distill: teacher.is_some().then(Distill::default), ..Settings::default() };
+    let remembered =
+        Settings { distill: asked.distill.clone().map(|asked| Distill { remember: true, ..asked }), ..asked.clone() };
+    let pair = match teacher {
+        None => [("own", &asked, false), ("burn", &asked, true)],
+        Some(_) => [("remembered", &remembered, false), ("asked", &asked, false)],
+    };
+    let mut contestants: Vec<(&str, Stepper<'_>, Vec<f64>, f64)> = pair
         .into_iter()
-        .filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name))
-        .map(|(name, reference)| (name, Stepper::new(&model, &settings, reference).unwrap(), Vec::new(), 0.0))
+        .filter(|(name, ..)| only.is_none_or(|only| only == name))
+        .map(|(name, settings, reference)| {
+            (name, Stepper::new(&model, teacher.as_ref(), settings, reference).unwrap(), Vec::new(), 0.0)
+        })
         .collect();
     for round in 0..rounds + 1 {
         for (name, stepper, times, processor_ms) in &mut contestants {
@@ -63,12 +76,8 @@ fn main() {
             *processor_ms / times.len() as f64
         );
     }
-    if let [(_, _, own, _), (_, _, burn, _)] = &contestants[..] {
-        println!(
-            "burn ÷ own: {:.2} (medians), {:.2} (least)",
-            burn[burn.len() / 2] / own[own.len() / 2],
-            burn[0] / own[0]
-        );
+    if let [(first, _, a, _), (second, _, b, _)] = &contestants[..] {
+        println!("{second} ÷ {first}: {:.2} (medians), {:.2} (least)", b[b.len() / 2] / a[a.len() / 2], b[0] / a[0]);
     }
     if let Some(peak) = fs::read_to_string("/proc/self/status").ok().as_deref().and_then(peak_kib) {
         println!("peak memory of the process: {:.0} MB", peak as f64 / 1024.0);

@@ -6,6 +6,7 @@ use layerprune::onnx::{Model, ModelDigest};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::distill::Memory;
 use crate::settings::Settings;
 use crate::trainer::{Progress, Trainer};
 
@@ -118,7 +119,7 @@ pub enum CheckpointError {
 ///
 /// The file is 16 bytes of name, a format version, the length of a JSON header, the header, the numbers as little-endian
 /// `f32` and a check sum. The header lists the tensors that the numbers are, in sections: `weights`, one for each moment of the
-/// optimiser, `averages`, and what regularisers keep.
+/// optimiser, `averages`, what regularisers keep, and what the teacher said so far.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
     header: Header,
@@ -163,6 +164,16 @@ impl Listed {
     fn of(section: &Section<'_>) -> Self {
         let tensors = section.tensors.iter().map(|kept| (kept.name.to_owned(), kept.dims.to_vec()));
         Self { name: section.name.to_owned(), tensors: tensors.collect() }
+    }
+
+    /// What a teacher said, where this is that.
+    fn memory(&self, data: &[f32]) -> Option<Memory> {
+        match (&self.name[..], &self.tensors[..]) {
+            (Memory::SECTION, [(name, dims)]) if name == Memory::TENSOR => {
+                Memory::from_rows(dims[..].try_into().ok()?, data)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -209,7 +220,8 @@ impl Checkpoint {
     }
 
     pub(crate) fn take(trainer: &Trainer<'_>) -> Self {
-        let sections = trainer.sections();
+        let mut sections = trainer.sections();
+        sections.extend(trainer.teacher.iter().filter_map(|teacher| teacher.memory.as_ref()?.section()));
         let header = Header {
             model: trainer.digest.clone(),
             settings: trainer.settings.clone(),
@@ -267,7 +279,12 @@ impl Checkpoint {
         self.expect(trainer.digest.clone(), teacher, trainer.settings, trainer.batches_per_epoch)?;
         possible(&self.header.progress, trainer.settings.epochs, trainer.steps_per_epoch())?;
         let sections: Vec<Listed> = trainer.sections().iter().map(Listed::of).collect();
-        if self.header.sections != sections || self.header.numbers() != Some(self.data.len()) {
+        let said = match self.header.sections.strip_prefix(&sections[..]) {
+            Some([]) => None,
+            Some([said]) => Some(said),
+            _ => return Err(CheckpointError::OtherWeights),
+        };
+        if self.header.numbers() != Some(self.data.len()) {
             return Err(CheckpointError::OtherWeights);
         }
         let mut rest = &self.data[..];
@@ -275,6 +292,10 @@ impl Checkpoint {
             let (own, behind) = rest.split_at(numbers.len());
             numbers.copy_from_slice(own);
             rest = behind;
+        }
+        if let Some(said) = said {
+            let memory = trainer.teacher.as_mut().and_then(|teacher| teacher.memory.as_mut());
+            *memory.ok_or(CheckpointError::OtherWeights)? = said.memory(rest).ok_or(CheckpointError::OtherWeights)?;
         }
         trainer.progress = self.header.progress;
         Ok(())

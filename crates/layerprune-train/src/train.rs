@@ -240,8 +240,13 @@ pub struct Stepper<'a>(Trainer<'a>);
 
 impl<'a> Stepper<'a> {
     #[allow(missing_docs, clippy::missing_errors_doc)]
-    pub fn new(model: &'a Model, settings: &'a Settings, reference: bool) -> Result<Self, TrainError> {
-        let mut trainer = Trainer::new(model, None, settings, 1)?;
+    pub fn new(
+        model: &'a Model,
+        teacher: Option<&Model>,
+        settings: &'a Settings,
+        reference: bool,
+    ) -> Result<Self, TrainError> {
+        let mut trainer = Trainer::new(model, teacher, settings, 1)?;
         trainer.session.reference = reference;
         Ok(Self(trainer))
     }

@@ -156,7 +156,7 @@ impl<'a> Trainer<'a> {
 
     /// Runs the batches of one step and averages their gradients.
     fn gather(
-        &self,
+        &mut self,
         batches: &mut dyn Iterator<Item = Result<Batch, DataError>>,
     ) -> Result<Option<Gathered>, TrainError> {
         let mut gathered: Option<Gathered> = None;
@@ -175,15 +175,18 @@ impl<'a> Trainer<'a> {
     }
 
     /// Runs batch `number` of the epoch.
-    fn differentiate(&self, batch: &Batch, number: usize) -> Result<Differentiated, TrainError> {
+    fn differentiate(&mut self, batch: &Batch, number: usize) -> Result<Differentiated, TrainError> {
         let mode = Mode::Train { frozen: self.settings.freeze_batch_norm_stats };
         let run = self.session.run(batch, mode)?.with_dropout(self.settings.seed, self.progress.epoch, number);
         let loss = &self.settings.loss;
-        let done = match &self.teacher {
+        let done = match &mut self.teacher {
             None => self.session.differentiate(batch, loss, run)?,
-            Some(teacher) => self.session.differentiate_by(batch, run, &|outputs, width, taps| {
-                teacher.judge(loss, batch, outputs, width, taps)
-            })?,
+            Some(teacher) => {
+                let said = teacher.lesson(batch)?;
+                self.session.differentiate_by(batch, run, &|outputs, width, taps| {
+                    teacher.judge(&said, loss, batch, outputs, width, taps)
+                })?
+            }
         };
         if done.judgement.sum.is_finite() { Ok(done) } else { Err(self.diverged("the loss")) }
     }
@@ -229,7 +232,7 @@ impl<'a> Trainer<'a> {
         TrainError::NonFinite { what, epoch, step, learning_rate: self.learning_rate() }
     }
 
-    /// All numbers that a checkpoint keeps, section by section.
+    /// All numbers that a checkpoint keeps and that are as many all along, section by section.
     pub(crate) fn sections(&self) -> Vec<Section<'_>> {
         let weights = &self.session.weights;
         let mut sections = vec![weights.section()];

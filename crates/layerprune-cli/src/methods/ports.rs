@@ -63,13 +63,14 @@ impl<'a> Ports<'a> {
             Length::Epochs(epochs) => (epochs, Schedule::Cosine),
             Length::Batches { .. } => (1, Schedule::Constant),
         };
+        let remember = self.training.augment.repeats_images();
         Settings {
             epochs,
             batch_size: self.training.batch_size,
             learning_rate: stage.learning_rate,
             schedule,
             sparsity: sparsity.into_iter().collect(),
-            distill: stage.teacher.map(|_| Distill::default()),
+            distill: stage.teacher.map(|_| Distill { remember, ..Distill::default() }),
             seed: self.global.seed(),
             ..Settings::default()
         }

@@ -108,6 +108,7 @@ pub(crate) fn chosen(args: &SettingArgs, learning_rate: f64, seed: u64) -> Resul
         );
         return Err(Usage(text).into());
     }
+    let augment = augment(&args)?;
     let settings = Settings {
         epochs: args.epochs.unwrap_or(default.epochs),
         batch_size: args.batch_size.unwrap_or(default.batch_size),
@@ -120,7 +121,7 @@ pub(crate) fn chosen(args: &SettingArgs, learning_rate: f64, seed: u64) -> Resul
         clip_norm: args.clip_norm,
         ema: args.ema,
         sparsity: sparsity(&args),
-        distill: distill(&args)?,
+        distill: distill(&args, augment)?,
         schedule: schedule(args.schedule.as_deref().unwrap_or("cosine"))?,
         warm_up_epochs: args.warm_up.unwrap_or(default.warm_up_epochs),
         seed,
@@ -128,7 +129,6 @@ pub(crate) fn chosen(args: &SettingArgs, learning_rate: f64, seed: u64) -> Resul
         ..default
     };
     settings.check().map_err(with_flag)?;
-    let augment = augment(&args)?;
     let keep = args.keep.unwrap_or(Keep::Best);
     Ok(Chosen { settings, augment, keep, patience: args.patience, teacher: args.teacher })
 }
@@ -179,7 +179,7 @@ fn sparsity(args: &SettingArgs) -> Vec<Sparsity> {
     [slimming, sss, masks, ecc].into_iter().flatten().collect()
 }
 
-fn distill(args: &SettingArgs) -> Result<Option<Distill>> {
+fn distill(args: &SettingArgs, augment: Augment) -> Result<Option<Distill>> {
     let without_labels = args.without_labels.unwrap_or_default();
     if args.teacher.is_none() {
         let of_a_teacher = [
@@ -187,6 +187,7 @@ fn distill(args: &SettingArgs) -> Result<Option<Distill>> {
             ("--distill-weight", args.distill_weight.is_some()),
             ("--distill-block-weight", args.distill_block_weight.is_some()),
             ("--distill-blocks", args.distill_blocks.is_some()),
+            ("--distill-mirrored", args.distill_mirrored.unwrap_or_default()),
             ("--without-labels", without_labels),
         ];
         return match of_a_teacher.into_iter().find(|(_, given)| *given) {
@@ -219,6 +220,8 @@ fn distill(args: &SettingArgs) -> Result<Option<Distill>> {
         block_weight: args.distill_block_weight.unwrap_or(block_weight),
         blocks,
         labels: !without_labels,
+        mirrored: args.distill_mirrored.unwrap_or_default(),
+        remember: augment.repeats_images(),
     }))
 }
 

@@ -16,8 +16,14 @@ fn a_teacher_changes_what_is_learned_by_what_counts() {
     let command = FINETUNE.replace("net.onnx", "pruned.onnx");
     place.ok(&format!("{command} -o plain.onnx"));
     let mut seen = vec![place.bytes("plain.onnx")];
-    for flags in ["", "--distill-temperature 2", "--distill-weight 0.5", "--distill-block-weight 1", "--without-labels"]
-    {
+    for flags in [
+        "",
+        "--distill-temperature 2",
+        "--distill-weight 0.5",
+        "--distill-block-weight 1",
+        "--distill-mirrored",
+        "--without-labels",
+    ] {
         place.ok(&format!("{command} --teacher net.onnx {flags} -o taught.onnx"));
         let taught = place.bytes("taught.onnx");
         assert!(!seen.contains(&taught), "{flags}");
@@ -55,6 +61,7 @@ fn what_needs_a_teacher_says_so() {
         "--distill-weight 0.5",
         "--distill-block-weight 1",
         "--distill-blocks x",
+        "--distill-mirrored",
         "--without-labels",
     ] {
         let name = flag.split(' ').next().unwrap();

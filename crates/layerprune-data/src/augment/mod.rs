@@ -92,6 +92,12 @@ impl Augment {
         Mix::of(self).check()
     }
 
+    /// Whether each image comes as one of a few, again and again: as it is, or only flipped.
+    #[must_use]
+    pub fn repeats_images(&self) -> bool {
+        *self == Self { flip: self.flip, vertical_flip: self.vertical_flip, ..Self::default() }
+    }
+
     /// The name of the first augmentation that computes new pixels, and so takes pixels of 0 to 255 only.
     pub(crate) fn rewrites(&self) -> Option<&'static str> {
         [
@@ -241,6 +247,15 @@ mod tests {
             mixup: Some(0.2),
             ..Augment::default()
         }
+    }
+
+    #[test]
+    fn flips_alone_repeat_images() {
+        let flips = Augment { flip: true, vertical_flip: true, ..Augment::default() };
+        assert!(flips.repeats_images() && Augment::default().repeats_images());
+        let mixed = Augment { mixup: Some(0.2), ..flips };
+        let cropped = Augment { pad_crop: Some(4), ..flips };
+        assert!(!mixed.repeats_images() && !cropped.repeats_images() && !some().repeats_images());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Knowledge distillation: a model learns what another one, its teacher, says.
 
+mod memory;
 mod pairs;
 mod terms;
 
@@ -8,6 +9,8 @@ use layerprune::onnx::{Model, ModelDigest};
 use layerprune::shapes::InputShapes;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use memory::Memory;
+use memory::Rows;
 pub use pairs::{BlockPair, block_pairs};
 use terms::Term;
 
@@ -15,7 +18,7 @@ use crate::device::Open;
 use crate::error::TrainError;
 use crate::loss::{Judgement, Loss};
 use crate::lower::Mode;
-use crate::session::{Marks, Session};
+use crate::session::{Marks, Said, Session};
 use crate::settings::refuse;
 use crate::value::Value;
 
@@ -53,11 +56,26 @@ pub struct Distill {
     /// Whether labels are there to learn from. Without them α is 1, `task` is left out, labels and targets are never looked
     /// at, and answers count as right where they are the teacher's.
     pub labels: bool,
+    /// Whether the outputs `t` are the mean of what the teacher says of an image and of its mirror image, left and right
+    /// exchanged. Of values of blocks, those of the image itself count.
+    pub mirrored: bool,
+    /// Whether the outputs for an image are kept, up to 64 MiB of them, for when an image with the same pixels comes again;
+    /// checkpoints hold them. Of use where images are trained on as they are, or are only flipped. With a `block_weight` the
+    /// teacher runs each time all the same.
+    pub remember: bool,
 }
 
 impl Default for Distill {
     fn default() -> Self {
-        Self { temperature: 4.0, weight: 0.9, block_weight: 0.0, blocks: Vec::new(), labels: true }
+        Self {
+            temperature: 4.0,
+            weight: 0.9,
+            block_weight: 0.0,
+            blocks: Vec::new(),
+            labels: true,
+            mirrored: false,
+            remember: false,
+        }
     }
 }
 
@@ -106,6 +124,16 @@ pub(crate) struct Teacher<'a> {
     session: Session,
     pairs: Vec<BlockPair>,
     pub(crate) digest: ModelDigest,
+    /// Where outputs are kept.
+    pub(crate) memory: Option<Memory>,
+}
+
+/// What a teacher says of a batch.
+pub(crate) struct Lesson {
+    outputs: Vec<f32>,
+    width: usize,
+    /// The teacher's values of the pairs.
+    taps: Vec<Option<Value>>,
 }
 
 impl<'a> Teacher<'a> {
@@ -125,7 +153,8 @@ impl<'a> Teacher<'a> {
         let session = Session::marked(teacher, loss, &Marks { tapped: &tapped, ..Marks::default() });
         let mut session = session.map_err(|source| TrainError::Teacher { source: Box::new(source) })?;
         session.device = device.clone();
-        Ok(Self { settings, session, pairs, digest: teacher.digest() })
+        let memory = (settings.remember && pairs.is_empty()).then(Memory::default);
+        Ok(Self { settings, session, pairs, digest: teacher.digest(), memory })
     }
 
     /// The values of the model that it compares.
@@ -133,23 +162,30 @@ impl<'a> Teacher<'a> {
         self.pairs.iter().map(|pair| pair.student).collect()
     }
 
-    /// Judges the outputs and tapped values of the model for a batch; also gives the gradient at each of these values.
+    /// What it says of a batch.
+    pub(crate) fn lesson(&mut self, batch: &Batch) -> Result<Lesson, TrainError> {
+        let (session, mirrored) = (&self.session, self.settings.mirrored);
+        let Some(memory) = &mut self.memory else { return lesson(session, mirrored, batch) };
+        let Rows { outputs, width } = memory.outputs(batch, |unknown| {
+            let Lesson { outputs, width, .. } = lesson(session, mirrored, unknown)?;
+            Ok(Rows { outputs, width })
+        })?;
+        Ok(Lesson { outputs, width, taps: Vec::new() })
+    }
+
+    /// Judges the outputs and tapped values of the model for a batch by `said` of it; also gives the gradient at each of
+    /// these values.
     pub(crate) fn judge(
         &self,
+        said: &Lesson,
         loss: &Loss,
         batch: &Batch,
         outputs: &[f32],
         width: usize,
         taps: &[Option<Value>],
     ) -> Result<(Judgement, Vec<Vec<f32>>), TrainError> {
-        let of_teacher = |source| TrainError::Teacher { source: Box::new(source) };
-        let said = self.session.outputs(batch, Mode::Evaluate).map_err(of_teacher)?;
         if said.width != width {
             return Err(TrainError::TeacherWidth { teacher: said.width, model: width });
-        }
-        // A class that gets nothing may have a score of -∞.
-        if said.outputs.iter().any(|score| score.is_nan() || *score == f32::INFINITY) {
-            return Err(TrainError::TeacherNotFinite { what: "an output".to_owned() });
         }
         let images = batch.labels.len();
         let mut judgement = match self.settings.labels {
@@ -177,6 +213,29 @@ impl<'a> Teacher<'a> {
         }
         Ok((judgement, gradients))
     }
+}
+
+fn lesson(session: &Session, mirrored: bool, batch: &Batch) -> Result<Lesson, TrainError> {
+    let say = |batch: &Batch| {
+        session.outputs(batch, Mode::Evaluate).map_err(|source| TrainError::Teacher { source: Box::new(source) })
+    };
+    let Said { mut outputs, width, taps, .. } = say(batch)?;
+    if mirrored {
+        let other = say(&mirror(batch))?.outputs;
+        outputs.iter_mut().zip(other).for_each(|(a, b)| *a = 0.5 * (*a + b));
+    }
+    // A class that gets nothing may have a score of -∞.
+    if outputs.iter().any(|score| score.is_nan() || *score == f32::INFINITY) {
+        return Err(TrainError::TeacherNotFinite { what: "an output".to_owned() });
+    }
+    Ok(Lesson { outputs, width, taps })
+}
+
+/// The images with left and right exchanged.
+fn mirror(batch: &Batch) -> Batch {
+    let rows = batch.images.chunks(batch.shape[3].max(1));
+    let images = rows.flat_map(|row| row.iter().rev()).copied().collect();
+    Batch::new(images, batch.shape, batch.labels.clone())
 }
 
 fn scale(judgement: &mut Judgement, share: f64) {

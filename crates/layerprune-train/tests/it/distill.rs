@@ -13,8 +13,8 @@ use layerprune::plan::{self, Constraints};
 use layerprune::surgery;
 use layerprune_testing::resnet;
 use layerprune_train::{
-    Answers, Checkpoint, Distill, Event, Loss, Optimizer, Outcome, Schedule, Settings, Sgd, TrainError, block_pairs,
-    distill, scores, train,
+    Answers, Batches, Checkpoint, DataError, Distill, Event, Loss, Optimizer, Outcome, Schedule, Settings, Sgd,
+    TrainError, block_pairs, distill, scores, train,
 };
 use serde::Deserialize;
 
@@ -255,23 +255,124 @@ fn other_losses_have_a_term_of_their_own() {
 }
 
 #[test]
+fn a_mirroring_teacher_says_the_mean_of_both_views() {
+    let (student, teacher, batch) = (model("student"), model("teacher"), batches().remove(0));
+    let width = batch.shape[3];
+    let mirrored: Vec<f32> = batch.images.chunks(width).flat_map(|row| row.iter().rev().copied()).collect();
+    assert_ne!(mirrored, batch.images);
+    let mirrored = Batch { images: mirrored, ..batch.clone() };
+    let [own, one, other] = [(&student, &batch), (&teacher, &batch), (&teacher, &mirrored)]
+        .map(|(model, batch)| scores(model, batch).unwrap());
+    let squares = own.iter().zip(&one).zip(&other).map(|((s, a), b)| (s - (a + b) / 2.0).powi(2));
+    let expected = f64::from(squares.sum::<f32>()) / own.len() as f64;
+    let lesson = Distill { labels: false, mirrored: true, ..Distill::default() };
+    for remember in [false, true] {
+        let settings = Settings {
+            loss: Loss::MeanSquared,
+            freeze_batch_norm_stats: true,
+            distill: Some(Distill { remember, ..lesson.clone() }),
+            ..plain(0.0001)
+        };
+        let (_, losses) = taught(&teacher, vec![batch.clone()], &settings);
+        assert!((losses[0] - expected).abs() < 1e-5 * expected, "{} instead of {expected}", losses[0]);
+    }
+}
+
+#[test]
+fn what_is_remembered_is_what_the_teacher_says() {
+    let teacher = model("teacher");
+    for block_weight in [0.0, 1.0] {
+        let settings = |remember| Settings {
+            epochs: 3,
+            distill: Some(Distill { remember, block_weight, ..Distill::default() }),
+            ..plain(0.05)
+        };
+        let (asked, losses) = taught(&teacher, batches(), &settings(false));
+        let (remembered, same) = taught(&teacher, batches(), &settings(true));
+        assert_eq!(losses, same);
+        assert!(asked.model.to_bytes() == remembered.model.to_bytes(), "{block_weight}");
+    }
+}
+
+/// The same images in each epoch, among others.
+struct Shuffled;
+
+impl Batches for Shuffled {
+    fn epoch(&self, epoch: usize, first: usize) -> Box<dyn Iterator<Item = Result<Batch, DataError>> + '_> {
+        let all = batches();
+        let pixels = all[0].shape[1..].iter().product::<usize>();
+        let images: Vec<(Vec<f32>, usize)> = all
+            .iter()
+            .flat_map(|batch| batch.images.chunks(pixels).map(<[f32]>::to_vec).zip(batch.labels.clone()))
+            .collect();
+        let order: Vec<usize> = (0..images.len()).map(|i| (i * (2 * epoch + 1) + epoch) % images.len()).collect();
+        let shape = all[0].shape;
+        let batches: Vec<Batch> = order
+            .chunks(5)
+            .map(|some| {
+                let pixels = some.iter().flat_map(|&image| images[image].0.clone()).collect();
+                let labels = some.iter().map(|&image| images[image].1).collect();
+                Batch::new(pixels, [some.len(), shape[1], shape[2], shape[3]], labels)
+            })
+            .collect();
+        Box::new(batches.into_iter().skip(first).map(Ok))
+    }
+
+    fn batches_per_epoch(&self) -> usize {
+        batches().iter().map(|batch| batch.labels.len()).sum::<usize>().div_ceil(5)
+    }
+}
+
+/// Trains the student, with the checkpoints of all steps.
+fn with_checkpoints(
+    teacher: &Model,
+    data: &dyn Batches,
+    settings: &Settings,
+    start: Option<Checkpoint>,
+) -> Result<(Vec<u8>, Vec<Checkpoint>), TrainError> {
+    let mut checkpoints = Vec::new();
+    let outcome = distill(&model("student"), teacher, data, settings, start, &mut |event| {
+        if let Event::Step(step) = event {
+            checkpoints.push(step.checkpoint());
+        }
+        ControlFlow::Continue(())
+    });
+    outcome.map(|outcome| (outcome.model.to_bytes(), checkpoints))
+}
+
+#[test]
 fn a_resumed_run_has_the_same_teacher() {
-    let (student, teacher) = (model("student"), model("teacher"));
+    let teacher = model("teacher");
     let settings =
         Settings { epochs: 2, distill: Some(Distill { block_weight: 0.5, ..Distill::default() }), ..plain(0.05) };
-    let run = |teacher: &Model, start: Option<Checkpoint>| {
-        let mut checkpoints = Vec::new();
-        let outcome = distill(&student, teacher, &Fixed(batches()), &settings, start, &mut |event| {
-            if let Event::Step(step) = event {
-                checkpoints.push(step.checkpoint());
-            }
-            ControlFlow::Continue(())
-        });
-        outcome.map(|outcome| (outcome.model.to_bytes(), checkpoints))
-    };
+    let data = Fixed(batches());
+    let run = |teacher, start| with_checkpoints(teacher, &data, &settings, start);
     let (whole, checkpoints) = run(&teacher, None).unwrap();
     assert_eq!(run(&teacher, Some(checkpoints[2].clone())).unwrap().0, whole);
     let error = run(&model("teacher_folded"), Some(checkpoints[2].clone())).map(|_| ()).unwrap_err();
     let TrainError::Checkpoint(error) = error else { panic!("{error}") };
     assert_eq!(error.to_string(), "the model learnt from another teacher there");
+}
+
+#[test]
+fn a_resumed_run_remembers_what_the_teacher_said() {
+    let (teacher, folder) = (model("teacher"), tempfile::tempdir().unwrap());
+    let settings =
+        Settings { epochs: 3, distill: Some(Distill { remember: true, ..Distill::default() }), ..plain(0.05) };
+    let (whole, checkpoints) = with_checkpoints(&teacher, &Shuffled, &settings, None).unwrap();
+    for (number, checkpoint) in checkpoints.iter().enumerate() {
+        let path = folder.path().join(format!("{number}.checkpoint"));
+        checkpoint.save(&path).unwrap();
+        let loaded = Checkpoint::load(&path).unwrap();
+        assert_eq!(&loaded, checkpoint);
+        let (resumed, behind) = with_checkpoints(&teacher, &Shuffled, &settings, Some(loaded)).unwrap();
+        assert!(resumed == whole, "{number}");
+        assert_eq!(behind.last().unwrap_or(checkpoint), checkpoints.last().unwrap());
+    }
+    let size = |number: usize| fs::metadata(folder.path().join(format!("{number}.checkpoint"))).unwrap().len();
+    let per_epoch = Shuffled.batches_per_epoch();
+    let (first, second, end) = (size(0), size(1), size(checkpoints.len() - 1));
+    // Five images more: keys of 4 numbers and 4 outputs, 4 bytes each, and not more than some digits in the header.
+    assert!((160..180).contains(&(second - first)), "{first}, {second}");
+    assert!(size(per_epoch - 1).abs_diff(end) < 40, "nothing new is said of known images");
 }
