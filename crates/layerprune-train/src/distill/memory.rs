@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use layerprune::batch::Batch;
 use rayon::prelude::*;
 
+use super::Lesson;
 use crate::checkpoint::{Kept, Section};
 use crate::error::TrainError;
 
@@ -31,29 +32,23 @@ pub(crate) struct Memory {
     dims: [usize; 2],
 }
 
-/// Outputs of a batch, row by row.
-pub(super) struct Rows {
-    pub(super) outputs: Vec<f32>,
-    pub(super) width: usize,
-}
-
 impl Memory {
     /// The section of a checkpoint.
     pub(crate) const SECTION: &str = "teacher";
     /// The one tensor in it.
     pub(crate) const TENSOR: &str = "outputs";
 
-    /// The outputs for `batch`; `compute` is asked for those of images that are not known.
+    /// The outputs for `batch`, without tapped values; `compute` is asked for those of images that are not known.
     pub(super) fn outputs(
         &mut self,
         batch: &Batch,
-        compute: impl FnOnce(&Batch) -> Result<Rows, TrainError>,
-    ) -> Result<Rows, TrainError> {
+        compute: impl FnOnce(&Batch) -> Result<Lesson, TrainError>,
+    ) -> Result<Lesson, TrainError> {
         let keys = keys(batch);
         let unknown: Vec<usize> = (0..keys.len()).filter(|&image| !self.places.contains_key(&keys[image])).collect();
         let new = match &unknown[..] {
             all if all.len() == keys.len() => compute(batch)?,
-            [] => Rows { outputs: Vec::new(), width: self.dims[1] - KEY },
+            [] => Lesson { outputs: Vec::new(), width: self.dims[1] - KEY, taps: Vec::new() },
             some => compute(&part(batch, some))?,
         };
         let mut outputs = Vec::with_capacity(keys.len() * new.width);
@@ -68,7 +63,7 @@ impl Memory {
                 None => outputs.extend_from_slice(self.known(key).unwrap_or_default()),
             }
         }
-        Ok(Rows { outputs, width: new.width })
+        Ok(Lesson { outputs, width: new.width, taps: Vec::new() })
     }
 
     fn known(&self, key: &Key) -> Option<&[f32]> {
@@ -93,7 +88,7 @@ impl Memory {
         (self.dims[0] > 0).then(|| Section { name: Self::SECTION, tensors: vec![kept] })
     }
 
-    /// Knows what `section` says, `rows` rows of a key and outputs; `None` where it says no such thing.
+    /// What a checkpoint kept: `dims` and elements of the tensor in [`Memory::section`]. `None` where they are no such thing.
     pub(crate) fn from_rows(dims: [usize; 2], rows: &[f32]) -> Option<Self> {
         let [count, length] = dims;
         if length <= KEY || count.checked_mul(length) != Some(rows.len()) {
@@ -145,7 +140,8 @@ mod tests {
             *times += 1.0;
             asked.clone_from(&unknown.images);
             assert_eq!(unknown.shape, [unknown.images.len(), 1, 1, 1]);
-            Ok(Rows { outputs: unknown.images.iter().flat_map(|x| [2.0 * x, *times]).collect(), width: 2 })
+            let outputs = unknown.images.iter().flat_map(|x| [2.0 * x, *times]).collect();
+            Ok(Lesson { outputs, width: 2, taps: Vec::new() })
         });
         let rows = rows.unwrap();
         assert_eq!(rows.width, 2);

@@ -10,7 +10,6 @@ use layerprune::shapes::InputShapes;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use memory::Memory;
-use memory::Rows;
 pub use pairs::{BlockPair, block_pairs};
 use terms::Term;
 
@@ -165,12 +164,10 @@ impl<'a> Teacher<'a> {
     /// What it says of a batch.
     pub(crate) fn lesson(&mut self, batch: &Batch) -> Result<Lesson, TrainError> {
         let (session, mirrored) = (&self.session, self.settings.mirrored);
-        let Some(memory) = &mut self.memory else { return lesson(session, mirrored, batch) };
-        let Rows { outputs, width } = memory.outputs(batch, |unknown| {
-            let Lesson { outputs, width, .. } = lesson(session, mirrored, unknown)?;
-            Ok(Rows { outputs, width })
-        })?;
-        Ok(Lesson { outputs, width, taps: Vec::new() })
+        match &mut self.memory {
+            None => lesson(session, mirrored, batch),
+            Some(memory) => memory.outputs(batch, |unknown| lesson(session, mirrored, unknown)),
+        }
     }
 
     /// Judges the outputs and tapped values of the model for a batch by `said` of it; also gives the gradient at each of
