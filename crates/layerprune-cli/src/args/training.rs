@@ -192,8 +192,8 @@ pub(crate) struct SettingArgs {
     /// Only these blocks' values, by globs over their names; --distill-block-weight is then 1 where not given
     #[arg(long, value_delimiter = ',', value_name = "GLOB", help_heading = "Learning from a teacher")]
     pub(crate) distill_blocks: Option<Vec<String>>,
-    /// Learn the mean of what the teacher says of each image and of its mirror image, mostly better than either. The teacher
-    /// takes twice as long. For images that mean the same mirrored, as with --flip
+    /// Learn the mean of what the teacher says of each image and of its mirror image. The teacher takes twice as long. For
+    /// images that mean the same mirrored, as with --flip
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Learning from a teacher")]
     pub(crate) distill_mirrored: Option<bool>,
     /// Learn from the teacher alone, never looking at labels. Nothing can be measured then, so that the last epoch is kept
